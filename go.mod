@@ -1,0 +1,3 @@
+module letterbox
+
+go 1.26
