@@ -8,3 +8,13 @@ import "log/slog"
 
 // logTranscript is the level of the protocol transcript, below debug.
 const logTranscript = slog.LevelDebug - 4
+
+// logMailboxTrouble says that something in a user's folder did not work.
+func logMailboxTrouble(log *slog.Logger, user, folder string, err error) {
+	log.Error("mailbox trouble", "user", user, "folder", folder, "err", err)
+}
+
+// logMailboxNoWatch says that the kernel does not tell of changes in a folder.
+func logMailboxNoWatch(log *slog.Logger, err error) {
+	log.Warn("watching folders does not work, polling them every 30 seconds", "err", err)
+}

@@ -67,9 +67,9 @@ func maildirOpen(path string) (*maildir, error) { panic("stub") }
 // gets a file maildirfolder. An existing one is completed.
 func maildirCreate(path string, root bool) error { panic("stub") }
 
-// scan calls f for each message file of new/ and then of cur/. A file that is
-// renamed meanwhile may be missed, or seen twice.
-func (md *maildir) scan(f func(name string, cur bool)) error { panic("stub") }
+// scan calls f for each message file of new/ and then, if cur, of cur/. A file
+// that is renamed meanwhile may be missed, or seen twice.
+func (md *maildir) scan(cur bool, f func(name string, cur bool)) error { panic("stub") }
 
 // stamp gives the modification times of new/ and cur/.
 func (md *maildir) stamp() (newTime, curTime time.Time, err error) { panic("stub") }

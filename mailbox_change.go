@@ -1,0 +1,441 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mailboxSameKeyword compares keyword names, which are the same in any case
+// (RFC 9051, section 2.3.2).
+func mailboxSameKeyword(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
+
+// keywordFlags gives the bits of keyword names, adding those the folder does not
+// have yet; errMailboxKeywords when there is no room.
+func (v *mailboxView) keywordFlags(names []string) (flags mailboxFlags, err error) {
+	err = v.peek(func() error { flags, err = v.mb.keywordFlags(names, true); return err })
+	return flags, err
+}
+
+// knownKeywordFlags is keywordFlags without adding: what no message here can have is
+// left out. For SEARCH and for removing flags.
+func (v *mailboxView) knownKeywordFlags(names []string) (flags mailboxFlags) {
+	v.peek(func() error { flags, _ = v.mb.keywordFlags(names, false); return nil })
+	return flags
+}
+
+// keywordsFull tells that no further keyword can be added.
+func (v *mailboxView) keywordsFull() (full bool) {
+	v.peek(func() error {
+		full = len(v.mb.keywords) >= maildirKeywords && !slices.Contains(v.mb.keywords, "")
+		return nil
+	})
+	return full
+}
+
+func (mb *mailbox) keywordFlags(names []string, add bool) (flags mailboxFlags, err error) {
+	for _, name := range names {
+		if mailboxSameKeyword(name, "$Forwarded") {
+			flags |= mailboxFlagForwarded
+		}
+		bit, err := mb.keywordBit(name, add)
+		if errors.Is(err, errMaildirKeywordsFull) && flags&mailboxFlagForwarded != 0 {
+			continue // the letter P is enough
+		} else if err != nil {
+			return 0, err
+		}
+		if bit != mb.forwarded {
+			flags |= mailboxFlags(bit)
+		}
+	}
+	return flags, nil
+}
+
+// keywordBit gives a keyword's bit in file names, 0 if it has none and add is
+// false.
+func (mb *mailbox) keywordBit(name string, add bool) (maildirFlags, error) {
+	for i, known := range mb.keywords {
+		if mailboxSameKeyword(known, name) {
+			return 1 << (maildirKeyword0 + i), nil
+		}
+	}
+	if !add {
+		return 0, nil
+	}
+	i, err := mb.md.addKeyword(name)
+	if err != nil {
+		return 0, err
+	}
+	if err := mb.refreshKeywords(); err != nil {
+		return 0, err
+	}
+	return 1 << (maildirKeyword0 + i), nil
+}
+
+type mailboxStoreOp int
+
+const (
+	mailboxSet mailboxStoreOp = iota // replace all flags
+	mailboxAdd
+	mailboxRemove
+)
+
+func (op mailboxStoreOp) apply(old, flags mailboxFlags) mailboxFlags {
+	switch op {
+	case mailboxAdd:
+		return old | flags
+	case mailboxRemove:
+		return old &^ flags
+	}
+	return flags
+}
+
+// store changes flags. Messages changed since unchangedSince (0: no condition) are
+// left alone and given back as modified (RFC 7162, section 3.1.3). With silent this
+// session's next sync does not tell its own changes. Messages that are gone are skipped.
+// The new names are not synced: a power cut may undo a change of flags.
+func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags, silent bool, unchangedSince uint64) (modified []uint32, err error) {
+	if v.only {
+		return nil, errMailboxReadOnly
+	}
+	err = v.locked(func() error {
+		mb := v.mb
+		modSeq, changes := uint64(0), false
+		for _, uid := range uids {
+			i := mb.find(uid)
+			if i < 0 {
+				continue
+			}
+			r := &mb.records[i]
+			if unchangedSince != 0 && r.modSeq > unchangedSince && r.modSeq != modSeq {
+				modified = append(modified, uid)
+				continue
+			}
+			if op.apply(mb.publicFlags(r.flags), flags) == mb.publicFlags(r.flags) {
+				continue
+			}
+			if modSeq == 0 {
+				modSeq = mb.nextModSeq()
+			}
+			changed, err := mb.setFlags(uid, op, flags, modSeq)
+			if changes = changes || changed; err != nil {
+				mb.absorb()
+				return err
+			}
+		}
+		if changes {
+			mb.absorb()
+		}
+		if silent && modSeq != 0 {
+			v.quiet = append(v.quiet, modSeq)
+		}
+		return nil
+	})
+	return modified, err
+}
+
+// setFlags renames one message's file. A message still in new/ moves to cur/, for
+// only names there can have flags.
+func (mb *mailbox) setFlags(uid uint32, op mailboxStoreOp, flags mailboxFlags, modSeq uint64) (changed bool, err error) {
+	err = mb.withFile(uid, func(r *mailboxRecord) error {
+		old := mb.publicFlags(r.flags)
+		want := op.apply(old, flags)
+		if want == old {
+			return nil
+		}
+		name := mb.fileName(r)
+		base, _, letters, _ := maildirParse(name)
+		to := mb.md.fileName(base, mb.fileFlags(want), letters)
+		if err := mb.md.rename(name, r.inCur(), to); err != nil {
+			return err
+		}
+		if !r.inCur() {
+			mb.newUnsynced = true
+		}
+		mb.setName(r, to, true)
+		r.modSeq, changed = modSeq, true
+		return nil
+	})
+	if errors.Is(err, errMailboxExpunged) {
+		return changed, nil
+	}
+	return changed, err
+}
+
+// expunge removes those of uids that are \Deleted now (nil: all that are), and
+// is durable when it returns. The session hears of it in sync. Messages that
+// the view does not show yet are left alone.
+func (v *mailboxView) expunge(uids []uint32) error {
+	if v.only {
+		return errMailboxReadOnly
+	}
+	if uids == nil {
+		uids = v.list
+	}
+	return v.locked(func() error {
+		var victims []uint32
+		v.each(uids, func(r *mailboxRecord) {
+			if _, shown := slices.BinarySearch(v.list, r.uid); shown && r.flags&maildirFlagTrashed != 0 {
+				victims = append(victims, r.uid)
+			}
+		})
+		return v.mb.removeFiles(victims)
+	})
+}
+
+// remove removes messages whatever their flags, durably (POP3's QUIT).
+func (v *mailboxView) remove(uids []uint32) error {
+	return v.locked(func() error { return v.mb.removeFiles(uids) })
+}
+
+// removeFiles unlinks files and syncs the directories they were in. A file that came
+// from new/ by a rename that was never synced would be there again after a power cut,
+// so then new/ is synced, too.
+func (mb *mailbox) removeFiles(uids []uint32) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	inNew, inCur := mb.newUnsynced, false
+	gone := make(map[uint32]bool, len(uids))
+	var failed error
+	for _, uid := range uids {
+		err := mb.withFile(uid, func(r *mailboxRecord) error {
+			if err := mb.md.remove(mb.fileName(r), r.inCur()); err != nil {
+				return err
+			}
+			inNew, inCur = inNew || !r.inCur(), inCur || r.inCur()
+			gone[uid] = true
+			return nil
+		})
+		if err != nil && !errors.Is(err, errMailboxExpunged) {
+			failed = err
+			break
+		}
+	}
+	if len(gone) == 0 {
+		return failed
+	}
+	if err := mb.md.syncDirs(inNew, inCur); err != nil && failed == nil {
+		failed = err
+	} else if err == nil && inNew {
+		mb.newUnsynced = false
+	}
+	mb.drop(func(r *mailboxRecord) bool { return gone[r.uid] })
+	mb.absorb()
+	return failed
+}
+
+// mailboxCopied pairs the UIDs of COPYUID (RFC 4315, section 3).
+type mailboxCopied struct {
+	uidValidity uint32
+	from, to    []uint32
+}
+
+// copy copies messages with flags and dates to another folder of the same user,
+// durably, all or none. Messages that are gone are left out. errMailboxNotFound if
+// there is no such folder.
+func (v *mailboxView) copy(uids []uint32, to string) (mailboxCopied, error) {
+	return v.transfer(uids, to, false)
+}
+
+// move is copy, and then removes the messages here. A power cut leaves a
+// message in one of the two folders or in both, never in none.
+func (v *mailboxView) move(uids []uint32, to string) (mailboxCopied, error) {
+	if v.only {
+		return mailboxCopied{}, errMailboxReadOnly
+	}
+	return v.transfer(uids, to, true)
+}
+
+func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mailboxCopied, err error) {
+	dst, err := v.mb.tree.mailbox(to)
+	if err != nil {
+		return copied, err
+	}
+	v.mb.st.hold(dst)
+	defer v.mb.st.release(dst)
+	if dst == v.mb {
+		err = v.locked(func() error { return v.transferLocked(uids, dst, move, &copied) })
+		return copied, err
+	}
+	// Both are locked, always in the same order, so that nobody sees half of it.
+	inner := func() error { return v.transferLocked(uids, dst, move, &copied) }
+	if dst.md.path < v.mb.md.path {
+		err = dst.locked(nil, func() error { return v.locked(inner) })
+	} else {
+		err = v.locked(func() error { return dst.locked(nil, inner) })
+	}
+	return copied, err
+}
+
+// transferLocked has both mailboxes locked and refreshed. While it holds the
+// other folder's uidlist lock, no program gives UIDs to the files it makes.
+func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, copied *mailboxCopied) error {
+	src := v.mb
+	if _, err := dst.translateFlags(src, uids, v); err != nil {
+		return err
+	}
+	return dst.arrive(func(a *mailboxArrival) error {
+		for _, uid := range uids {
+			err := src.withFile(uid, func(r *mailboxRecord) error { return a.link(src, r) })
+			if errors.Is(err, errMailboxExpunged) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			copied.from = append(copied.from, uid)
+		}
+		return nil
+	}, func(a *mailboxArrival) error {
+		copied.uidValidity = dst.list.validity
+		for _, line := range a.lines {
+			copied.to = append(copied.to, line.uid)
+		}
+		if !move {
+			return nil
+		}
+		return src.removeFiles(copied.from)
+	})
+}
+
+// translateFlags sees to it that dst has a letter for every keyword that the
+// messages use; with a full table, the keywords that have no place are left out.
+func (dst *mailbox) translateFlags(src *mailbox, uids []uint32, v *mailboxView) (flags mailboxFlags, err error) {
+	if dst == src {
+		return 0, nil
+	}
+	v.each(uids, func(r *mailboxRecord) { flags |= mailboxFlags(r.flags) })
+	for i, name := range src.keywords {
+		if name == "" || flags&(1<<(maildirKeyword0+i)) == 0 {
+			continue
+		}
+		if _, err := dst.keywordBit(name, true); err != nil && !errors.Is(err, errMaildirKeywordsFull) {
+			return 0, err
+		}
+	}
+	return flags, nil
+}
+
+// translate gives a message's flags in another folder's letters.
+func (dst *mailbox) translate(src *mailbox, flags maildirFlags) maildirFlags {
+	if dst == src || flags>>maildirKeyword0 == 0 {
+		return flags
+	}
+	out := flags & maildirFlags(mailboxSystemFlags)
+	for i, name := range src.keywords {
+		if flags&(1<<(maildirKeyword0+i)) != 0 {
+			bit, _ := dst.keywordBit(name, false) // not adding, it cannot fail
+			out |= bit
+		}
+	}
+	return out
+}
+
+// mailboxArrival is a number of messages that enter a mailbox together: first
+// their files, then their UIDs; all or none.
+type mailboxArrival struct {
+	mb    *mailbox
+	files []mailboxFile
+	lines []maildirUidline
+	inNew bool
+	inCur bool
+}
+
+// arrive runs fill, which puts files into new/ or cur/, gives them UIDs, makes all
+// durable and then runs done. If fill or the disk fails, the files are removed.
+func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
+	a := &mailboxArrival{mb: mb}
+	err := mb.withLock(func(lock *maildirUidlistLock) error {
+		if err := mb.catchUp(); err != nil {
+			return err
+		}
+		err := fill(a)
+		if err == nil && len(a.files) > 0 {
+			err = a.makeDurable(lock)
+		}
+		if err != nil {
+			a.undo()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	modSeq := uint64(0)
+	for i, f := range a.files {
+		if modSeq == 0 {
+			modSeq = mb.nextModSeq()
+		}
+		mb.add(a.lines[i].uid, f.name, f.cur, a.lines[i].fields, modSeq)
+	}
+	mb.absorb()
+	return done(a)
+}
+
+// makeDurable gives the files UIDs and syncs their names and the list.
+func (a *mailboxArrival) makeDurable(lock *maildirUidlistLock) error {
+	if err := a.mb.writeLines(lock, a.lines, a.mb.wantsRewrite()); err != nil {
+		return err
+	}
+	// The directory first: on many file systems its commit takes the list along.
+	if err := a.mb.md.syncDirs(a.inNew, a.inCur); err != nil {
+		return err
+	}
+	return lock.sync()
+}
+
+// catchUp reads the uidlist under its lock. If others have added lines, their
+// files get records first, for UIDs ascend.
+func (mb *mailbox) catchUp() error {
+	epoch := mb.epoch
+	if err := mb.readList(); err != nil {
+		return err
+	}
+	if mb.epoch != epoch {
+		return errMailboxGone
+	}
+	if len(mb.early) > 0 {
+		return mb.scan(true)
+	}
+	return nil
+}
+
+// link adds a message of another folder (or of this one) under a new name: as a
+// hard link, or as a synced copy where the file system has no links.
+func (a *mailboxArrival) link(src *mailbox, r *mailboxRecord) error {
+	flags := a.mb.translate(src, r.flags)
+	disk, wire := maildirSizes(src.base(r))
+	base := a.mb.md.newBase()
+	if disk >= 0 && wire >= 0 {
+		base = maildirWithSizes(base, disk, wire)
+	}
+	to := mailboxFile{base, false}
+	if flags != 0 {
+		to = mailboxFile{a.mb.md.fileName(base, flags, ""), true}
+	}
+	if err := src.md.linkInto(src.fileName(r), r.inCur(), a.mb.md, to.name, to.cur); err != nil {
+		return err
+	}
+	a.put(to, base)
+	return nil
+}
+
+func (a *mailboxArrival) put(to mailboxFile, base string) {
+	a.files = append(a.files, to)
+	a.lines = append(a.lines, maildirUidline{base: base})
+	a.inNew, a.inCur = a.inNew || !to.cur, a.inCur || to.cur
+}
+
+// undo removes the files of an arrival that failed.
+func (a *mailboxArrival) undo() {
+	for i, f := range a.files {
+		a.mb.bury(a.lines[i].base) // it may have got a line already
+		if err := a.mb.md.remove(f.name, f.cur); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			logMailboxTrouble(a.mb.st.log, a.mb.tree.user, filepath.Join(a.mb.name, f.name), err)
+		}
+	}
+	a.mb.newStamp, a.mb.curStamp = time.Time{}, time.Time{}
+}

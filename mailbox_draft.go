@@ -1,0 +1,141 @@
+package main
+
+import (
+	"io"
+	"time"
+)
+
+// mailboxDraft is a message on its way into a folder, states D1 to D5 (see
+// maildir_deliver.go). One goroutine uses it. deliver or append end it, or abort.
+type mailboxDraft struct {
+	mb    *mailbox
+	draft *maildirDraft
+}
+
+// draft begins a message (D1). errMailboxNotFound if there is no such folder.
+func (t *mailboxTree) draft(name string) (*mailboxDraft, error) {
+	mb, err := t.mailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := mb.md.draft()
+	if err != nil {
+		return nil, mailboxError(err)
+	}
+	return &mailboxDraft{mb, d}, nil
+}
+
+// Write adds to the message (D2). errMailboxFull when the disk is.
+func (d *mailboxDraft) Write(p []byte) (int, error) {
+	n, err := d.draft.Write(p)
+	return n, mailboxError(err)
+}
+
+// size is the number of bytes written so far.
+func (d *mailboxDraft) size() int64 { return d.draft.disk }
+
+// reader gives what was written so far.
+func (d *mailboxDraft) reader() (io.ReaderAt, error) { return d.draft.reader() }
+
+// finish ends writing (D3): the file has its date and is synced.
+func (d *mailboxDraft) finish(date time.Time) error { return mailboxError(d.draft.sync(date)) }
+
+// linkTo gives another folder (of any user) the same finished message, at D3.
+func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error) {
+	mb, err := t.mailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	linked, err := d.draft.linkTo(mb.md)
+	if err != nil {
+		return nil, mailboxError(err)
+	}
+	return &mailboxDraft{mb, linked}, nil
+}
+
+// abort gives the message up; nothing of it is left.
+func (d *mailboxDraft) abort() { d.draft.abort() }
+
+// mailboxDeliver brings finished drafts to new/ (D4) and makes that durable (D5);
+// sessions are woken. One error a draft, nil where it is delivered. A failed one is
+// gone without a trace, unless only the last sync failed: then it may be there.
+func mailboxDeliver(drafts []*mailboxDraft) []error {
+	errs := make([]error, len(drafts))
+	for i, d := range drafts {
+		if _, err := d.draft.deliver(false, 0); err != nil {
+			d.abort()
+			errs[i] = mailboxError(err)
+		}
+	}
+	synced := map[*mailbox]error{}
+	for i, d := range drafts {
+		if errs[i] != nil {
+			continue
+		}
+		err, done := synced[d.mb]
+		if !done {
+			err = mailboxError(d.mb.md.syncDirs(true, false))
+			synced[d.mb] = err
+			d.mb.poke(0)
+		}
+		errs[i] = err
+	}
+	return errs
+}
+
+// mailboxAppendFlags are the flags that a message is appended with.
+type mailboxAppendFlags struct {
+	flags    mailboxFlags // system flags and $Forwarded
+	keywords []string
+}
+
+// mailboxAppend brings finished drafts, all for one folder, in with flags and
+// keywords, all or none, durably, and gives their UIDs. The drafts are used up.
+func mailboxAppend(drafts []*mailboxDraft, flags []mailboxAppendFlags) (uidValidity uint32, uids []uint32, err error) {
+	mb := drafts[0].mb
+	mb.st.hold(mb)
+	defer mb.st.release(mb)
+	err = mb.locked(nil, func() error {
+		bits := make([]mailboxFlags, len(drafts))
+		for i, f := range flags {
+			keywords, err := mb.keywordFlags(f.keywords, true)
+			if err != nil {
+				return err
+			}
+			bits[i] = f.flags | keywords
+		}
+		return mb.arrive(func(a *mailboxArrival) error {
+			for i, d := range drafts {
+				if err := a.deliver(d, bits[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, func(a *mailboxArrival) error {
+			uidValidity = mb.list.validity
+			for _, line := range a.lines {
+				uids = append(uids, line.uid)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		for _, d := range drafts {
+			d.abort()
+		}
+	}
+	return uidValidity, uids, err
+}
+
+// deliver adds a draft: to new/, so that it is recent for the next session, or with
+// flags to cur/.
+func (a *mailboxArrival) deliver(d *mailboxDraft, flags mailboxFlags) error {
+	bits := a.mb.fileFlags(flags)
+	name, err := d.draft.deliver(bits != 0, bits)
+	if err != nil {
+		return err
+	}
+	base, _, _, _ := maildirParse(name)
+	a.put(mailboxFile{name, bits != 0}, base)
+	return nil
+}

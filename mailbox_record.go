@@ -1,0 +1,296 @@
+package main
+
+import (
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// mailbox is one folder, shared by all sessions that have it open. Its records
+// are what the disk said last; mailbox_refresh.go brings them up to date.
+type mailbox struct {
+	st   *mailboxStore
+	tree *mailboxTree
+	name string
+	md   *maildir
+
+	holders   int          // guarded by st.mu
+	idleSince time.Time    // guarded by st.mu
+	count     atomic.Int32 // messages in memory, for st's bookkeeping
+
+	mu     sync.Mutex          // guards all below; never held across a write to a client
+	lock   *maildirUidlistLock // while this goroutine holds it
+	loaded bool
+	gone   bool
+	epoch  int // counts changes of UIDVALIDITY; a view of another epoch is gone
+	views  map[*mailboxView]struct{}
+
+	list     *maildirUidlist // dovecot-uidlist as read last
+	records  []mailboxRecord // by UID
+	bases    []byte          // base names, one after the other; records point into it
+	odd      map[uint32]mailboxOdd
+	popUIDLs map[uint32]string         // uidlist field P, where there is one
+	uids     []uint32                  // UIDs of records. Views share it: only ever appended to, else replaced
+	early    map[string]maildirUidline // uidlist lines whose file has not been seen yet
+	dead     map[uint64]struct{}       // hashes of base names whose file is gone, but not its uidlist line
+
+	keywords     []string // by letter, replaced whole when it changes
+	keywordStamp time.Time
+	forwarded    maildirFlags // the bit of the keyword $Forwarded, 0 if it has no letter
+
+	modSeq   uint64            // the highest that was given
+	expunged []mailboxExpunged // what was expunged while loaded, for resynchronisation
+
+	newStamp, curStamp time.Time // of new/ and cur/ when they were scanned
+	scanDue            time.Time // when to scan although no stamp has changed; zero: no need
+	scanTime           time.Duration
+	unread             int  // records in new/
+	missing            int  // records that the last scan did not see
+	newUnsynced        bool // names left new/ and it was not synced since
+
+	summaries map[uint32]*messageSummary
+	poked     bool // a refresh by the watcher is on its way
+}
+
+// mailboxRecord is one message, small: with its name it is to stay below 100
+// bytes. Fields that are not known yet are -1.
+type mailboxRecord struct {
+	modSeq  uint64
+	date    int64 // INTERNALDATE, seconds since 1970
+	size    int64 // in wire form
+	base    uint32
+	uid     uint32
+	flags   maildirFlags // as the file name has them
+	baseLen uint8
+	state   mailboxRecordState
+	misses  uint8 // scans in a row that did not see the file
+}
+
+type mailboxRecordState uint8
+
+const (
+	mailboxInNew   mailboxRecordState = 1 << iota // the file is in new/
+	mailboxIsOdd                                  // its name is not what maildir.fileName gives; see mailbox.odd
+	mailboxScanned                                // seen by the scan that is going on
+)
+
+// mailboxOdd is a file name that cannot be made from base and flags, and the
+// letters in it that are no flags.
+type mailboxOdd struct{ name, letters string }
+
+// mailboxExpunged remembers an expunged UID.
+type mailboxExpunged struct {
+	uid    uint32
+	modSeq uint64
+}
+
+// mailboxExpungedMost is how many expunged UIDs a mailbox remembers.
+const mailboxExpungedMost = 4096
+
+// Mod-sequences are the clock in microseconds with the low bits naming the
+// store that made them, so that two Letterboxes on one Maildir never give the
+// same one (RFC 7162, section 3.1, wants them per mailbox and rising).
+const mailboxInstances = 256
+
+// nextModSeq gives a mod-sequence above all that were given for this mailbox.
+func (mb *mailbox) nextModSeq() uint64 {
+	next := mb.modSeq - mb.modSeq%mailboxInstances + mailboxInstances + mb.st.instance
+	if now := mb.st.now(); !now.IsZero() {
+		micros := uint64(now.UnixMicro())
+		next = max(next, micros-micros%mailboxInstances+mb.st.instance)
+	}
+	mb.modSeq = next
+	return next
+}
+
+// find gives the index of a UID's record, or -1.
+func (mb *mailbox) find(uid uint32) int {
+	i := sort.Search(len(mb.records), func(i int) bool { return mb.records[i].uid >= uid })
+	if i < len(mb.records) && mb.records[i].uid == uid {
+		return i
+	}
+	return -1
+}
+
+// base gives a record's base name. The string shares the arena's memory, which
+// is never written again once it is filled.
+func (mb *mailbox) base(r *mailboxRecord) string {
+	return unsafe.String(&mb.bases[r.base], int(r.baseLen))
+}
+
+// fileName gives the name of a record's file in new/ or cur/, as seen last.
+func (mb *mailbox) fileName(r *mailboxRecord) string {
+	switch {
+	case r.state&mailboxIsOdd != 0:
+		return mb.odd[r.uid].name
+	case r.state&mailboxInNew != 0:
+		return mb.base(r)
+	}
+	return mb.md.fileName(mb.base(r), r.flags, "")
+}
+
+func (r *mailboxRecord) inCur() bool { return r.state&mailboxInNew == 0 }
+
+// setName notes the name that a record's file has now.
+func (mb *mailbox) setName(r *mailboxRecord, name string, cur bool) {
+	if !r.inCur() {
+		mb.unread--
+	}
+	base, flags, letters, canonical := maildirParse(name)
+	r.flags, r.state = flags, r.state&^(mailboxInNew|mailboxIsOdd)
+	if !cur {
+		r.state |= mailboxInNew
+		mb.unread++
+		canonical = name == base
+	} else if canonical {
+		canonical = name == mb.md.fileName(base, flags, letters)
+	}
+	if canonical && letters == "" {
+		delete(mb.odd, r.uid)
+		return
+	}
+	if mb.odd == nil {
+		mb.odd = map[uint32]mailboxOdd{}
+	}
+	r.state |= mailboxIsOdd
+	mb.odd[r.uid] = mailboxOdd{name, letters}
+}
+
+// add appends a record; uid is above all others.
+func (mb *mailbox) add(uid uint32, name string, cur bool, fields string, modSeq uint64) *mailboxRecord {
+	base, _, _, _ := maildirParse(name)
+	_, wire := maildirSizes(base)
+	mb.records = append(mb.records, mailboxRecord{uid: uid, modSeq: modSeq, date: -1, size: wire,
+		base: uint32(len(mb.bases)), baseLen: uint8(len(base))})
+	mb.bases = append(mb.bases, base...)
+	mb.uids = append(mb.uids, uid)
+	mb.count.Store(int32(len(mb.records)))
+	r := &mb.records[len(mb.records)-1]
+	mb.setName(r, name, cur)
+	if uidl, ok := maildirField(fields, 'P'); ok {
+		if mb.popUIDLs == nil {
+			mb.popUIDLs = map[uint32]string{}
+		}
+		mb.popUIDLs[uid] = uidl
+	}
+	return r
+}
+
+// drop removes the records that gone says, and remembers them as expunged.
+func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
+	modSeq := uint64(0)
+	kept := mb.records[:0]
+	for i := range mb.records {
+		r := &mb.records[i]
+		if !gone(r) {
+			kept = append(kept, *r)
+			continue
+		}
+		if modSeq == 0 {
+			modSeq = mb.nextModSeq()
+		}
+		if !r.inCur() {
+			mb.unread--
+		}
+		if r.misses > 0 {
+			mb.missing--
+		}
+		mb.bury(mb.base(r))
+		delete(mb.odd, r.uid)
+		delete(mb.popUIDLs, r.uid)
+		mb.st.summary.drop(mb, r.uid)
+		mb.expunged = append(mb.expunged, mailboxExpunged{r.uid, modSeq})
+	}
+	if modSeq == 0 {
+		return
+	}
+	if len(mb.expunged) > mailboxExpungedMost {
+		mb.expunged = slices.Clone(mb.expunged[len(mb.expunged)-mailboxExpungedMost/2:])
+	}
+	mb.records = kept
+	mb.uids = make([]uint32, len(kept))
+	for i := range kept {
+		mb.uids[i] = kept[i].uid
+	}
+	mb.count.Store(int32(len(kept)))
+	if len(mb.bases) > 4096 && len(mb.bases) > 160*len(kept) {
+		mb.packBases()
+	}
+}
+
+// packBases gives back the arena space of names that are gone.
+func (mb *mailbox) packBases() {
+	var bases []byte
+	for i := range mb.records {
+		r := &mb.records[i]
+		base := mb.base(r)
+		r.base = uint32(len(bases))
+		bases = append(bases, base...)
+	}
+	mb.bases = bases
+}
+
+// unload gives back the memory of a mailbox that nobody looks at.
+func (mb *mailbox) unload() {
+	mb.st.summary.dropAll(mb)
+	mb.loaded, mb.list, mb.records, mb.bases, mb.uids = false, nil, nil, nil, nil
+	mb.odd, mb.popUIDLs, mb.early, mb.expunged = nil, nil, nil, nil
+	mb.dead, mb.unread, mb.missing = nil, 0, 0
+	mb.keywords, mb.keywordStamp, mb.forwarded = nil, time.Time{}, 0
+	mb.newStamp, mb.curStamp, mb.scanDue = time.Time{}, time.Time{}, time.Time{}
+	mb.count.Store(0)
+}
+
+// others gives a function that wakes all views but one. It is called after mu
+// is unlocked.
+func (mb *mailbox) others(but *mailboxView) func() {
+	var notify []func()
+	for v := range mb.views {
+		if v != but && v.notify != nil {
+			notify = append(notify, v.notify)
+		}
+	}
+	return func() {
+		for _, f := range notify {
+			f()
+		}
+	}
+}
+
+// publicFlags turns a file's flags into a message's: the keyword $Forwarded,
+// which other servers use, and the letter P mean the same.
+func (mb *mailbox) publicFlags(flags maildirFlags) mailboxFlags {
+	if flags&mb.forwarded != 0 {
+		flags = flags&^mb.forwarded | maildirFlagPassed
+	}
+	return mailboxFlags(flags)
+}
+
+// fileFlags is the reverse: forwarded is written both ways, so that Courier's
+// clients see the letter P and Dovecot's the keyword.
+func (mb *mailbox) fileFlags(flags mailboxFlags) maildirFlags {
+	if flags&mailboxFlagForwarded != 0 {
+		return maildirFlags(flags) | mb.forwarded
+	}
+	return maildirFlags(flags)
+}
+
+// mailboxFlags are a message's flags: system flags, and keywords by number in
+// the folder's list of keywords. The bits are those of maildirFlags.
+type mailboxFlags uint32
+
+const (
+	mailboxFlagDraft     = mailboxFlags(maildirFlagDraft)   // \Draft
+	mailboxFlagFlagged   = mailboxFlags(maildirFlagFlagged) // \Flagged
+	mailboxFlagForwarded = mailboxFlags(maildirFlagPassed)  // $Forwarded
+	mailboxFlagAnswered  = mailboxFlags(maildirFlagReplied) // \Answered
+	mailboxFlagSeen      = mailboxFlags(maildirFlagSeen)    // \Seen
+	mailboxFlagDeleted   = mailboxFlags(maildirFlagTrashed) // \Deleted
+	mailboxKeyword0      = maildirKeyword0                  // the bit of keyword number 0
+)
+
+const mailboxSystemFlags = mailboxFlagDraft | mailboxFlagFlagged | mailboxFlagForwarded |
+	mailboxFlagAnswered | mailboxFlagSeen | mailboxFlagDeleted

@@ -1,0 +1,608 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A refresh brings a mailbox's records up to what is on disk. Other programs may
+// deliver, rename and delete at any moment, so it goes by these rules:
+//
+//   - The modification times of new/ and cur/ tell whether to look. A change in the
+//     same tick as the one already seen does not move them, so a directory that
+//     changed just before it was scanned is scanned once more later (scanDue). The
+//     same goes for changes of our own, whose new times are taken over unseen.
+//   - readdir can miss a file that is renamed during the scan. A message counts as
+//     expunged only if a scan that nothing disturbed misses it, or three in a row.
+//   - One base name seen twice is one message. See mailbox_twice.go.
+//   - A message is not shown before its UID is on disk, in dovecot-uidlist.
+
+const (
+	mailboxRescanDelay = 500 * time.Millisecond // before a directory is scanned again although no time moved
+	mailboxMissedDelay = 50 * time.Millisecond  // the same while a message is missing
+	mailboxQuiet       = 20 * time.Millisecond  // longer than a tick of any kernel's file times
+	mailboxQuietCoarse = 2 * time.Second        // likewise for FAT, and NFS servers with whole seconds
+	mailboxMissesMost  = 3
+)
+
+// locked runs f with the mailbox refreshed and locked, and wakes the other
+// sessions if anything has changed by then.
+func (mb *mailbox) locked(v *mailboxView, f func() error) error {
+	mb.mu.Lock()
+	before := mb.modSeq
+	err := mb.refresh()
+	if err == nil {
+		err = f()
+	}
+	wake := func() {}
+	if mb.modSeq != before {
+		wake = mb.others(v)
+	}
+	mb.schedule()
+	mb.mu.Unlock()
+	wake()
+	return mailboxError(err)
+}
+
+// schedule sees to it that a scan that is due happens although no session asks.
+func (mb *mailbox) schedule() {
+	if mb.scanDue.IsZero() || mb.poked {
+		return
+	}
+	for v := range mb.views {
+		if v.notify != nil {
+			mb.poked = true
+			time.AfterFunc(time.Until(mb.scanDue), mb.refreshForOthers)
+			return
+		}
+	}
+}
+
+// poke has the mailbox refreshed soon, in another goroutine, if a session wants
+// to hear of changes.
+func (mb *mailbox) poke(after time.Duration) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	for v := range mb.views {
+		if v.notify != nil && !mb.poked {
+			mb.poked = true
+			time.AfterFunc(after, mb.refreshForOthers)
+			return
+		}
+	}
+}
+
+func (mb *mailbox) refreshForOthers() {
+	mb.st.hold(mb)
+	defer mb.st.release(mb)
+	mb.mu.Lock()
+	mb.poked = false
+	watched := len(mb.views) > 0
+	mb.mu.Unlock()
+	if !watched {
+		return
+	}
+	err := mb.locked(nil, func() error { return nil })
+	if err != nil && !errors.Is(err, errMailboxGone) {
+		logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, err)
+	}
+}
+
+// refresh does what the head of this file says, if there is a reason to.
+func (mb *mailbox) refresh() error {
+	if mb.gone {
+		return errMailboxGone
+	}
+	newStamp, curStamp, err := mb.md.stamp()
+	if errors.Is(err, fs.ErrNotExist) {
+		mb.gone = true
+		return errMailboxGone
+	} else if err != nil {
+		return err
+	}
+	if err := mb.refreshKeywords(); err != nil {
+		return err
+	}
+	due := !mb.scanDue.IsZero() && !time.Now().Before(mb.scanDue)
+	switch {
+	case !mb.loaded:
+		return mb.load()
+	case due || !curStamp.Equal(mb.curStamp):
+		return mb.scan(true)
+	case !newStamp.Equal(mb.newStamp):
+		return mb.scan(false)
+	}
+	return nil
+}
+
+// rescan looks again at once: a file was not where it had been.
+func (mb *mailbox) rescan() error {
+	if err := mb.readList(); err != nil {
+		return err
+	}
+	return mb.scan(true)
+}
+
+// refreshKeywords reads dovecot-keywords if it has changed.
+func (mb *mailbox) refreshKeywords() error {
+	names, stamp, changed, err := mb.md.readKeywords(mb.keywordStamp)
+	if err != nil || !changed {
+		return err
+	}
+	mb.keywords, mb.keywordStamp, mb.forwarded = names, stamp, 0
+	for i, name := range names {
+		if mailboxSameKeyword(name, "$Forwarded") {
+			mb.forwarded = 1 << (maildirKeyword0 + i)
+		}
+	}
+	return nil
+}
+
+// load reads a mailbox that is not in memory.
+func (mb *mailbox) load() error {
+	mb.modSeq = max(mb.modSeq, mb.nextModSeq())
+	err := mb.readList()
+	if err == nil {
+		mb.loaded = true
+		err = mb.scan(true)
+		for range mailboxMissesMost {
+			if err != nil || len(mb.early) == 0 || mb.scanDue.IsZero() {
+				break
+			}
+			err = mb.scan(true) // a line without a file, in a directory that moves
+		}
+	}
+	if err == nil && mb.list == nil {
+		err = mb.adopt(nil) // an empty mailbox has a UIDVALIDITY, too
+	}
+	if err != nil {
+		mb.unload()
+		return err
+	}
+	mb.buryEarly()
+	return nil
+}
+
+// reset begins anew with another UIDVALIDITY; the views of the old one are gone.
+func (mb *mailbox) reset() {
+	mb.unload()
+	mb.epoch++
+}
+
+// readList reads what is new in dovecot-uidlist. Lines of messages that have no
+// record go to mb.early until their file is seen.
+func (mb *mailbox) readList() error {
+	var lines []maildirUidline
+	old := mb.list
+	list, whole, err := mb.md.readUidlist(old, func(uid uint32, fields, base string) {
+		lines = append(lines, maildirUidline{uid, fields, base})
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errMaildirUidlist):
+		if errors.Is(err, errMaildirUidlist) {
+			logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, err)
+		}
+		if old != nil {
+			mb.reset()
+			return mb.load()
+		}
+		return nil // adopt makes one
+	case err != nil:
+		return err
+	case old != nil && list.validity != old.validity:
+		mb.reset()
+		return mb.load()
+	}
+	mb.list = list
+	if whole && old != nil {
+		mb.checkRecords(lines)
+	}
+	if mb.early == nil {
+		mb.early = make(map[string]maildirUidline, len(lines))
+	}
+	for _, line := range lines {
+		if mb.find(line.uid) < 0 {
+			mb.early[line.base] = line
+		}
+	}
+	return nil
+}
+
+// checkRecords compares the records with a uidlist that another program has
+// written anew. Where they differ the list is right: the message gets the UID
+// that the list has, and its old UID is gone.
+func (mb *mailbox) checkRecords(lines []maildirUidline) {
+	mb.early, mb.dead = nil, nil
+	next := 0
+	before := len(mb.records)
+	mb.drop(func(r *mailboxRecord) bool {
+		for next < len(lines) && lines[next].uid < r.uid {
+			next++
+		}
+		return next == len(lines) || lines[next].uid != r.uid || lines[next].base != mb.base(r)
+	})
+	mb.dead = nil // what drop has noted is not in the new list
+	if len(mb.records) != before {
+		mb.curStamp = time.Time{}
+	}
+}
+
+// mailboxFound is a file in new/ or cur/ that has no record yet.
+type mailboxFound struct {
+	name, base string
+	cur        bool
+	line       maildirUidline // uid 0: it has none yet
+}
+
+// mailboxScan is one look at the directories.
+type mailboxScan struct {
+	mb      *mailbox
+	full    bool
+	index   map[string]int32 // records by base name
+	fresh   []mailboxFound
+	freshAt map[string]int32
+	twice   map[string][]mailboxFile // base names seen more than once
+	modSeq  uint64                   // of the changes found, 0 if none
+}
+
+// mailboxFile is where a message's file is.
+type mailboxFile struct {
+	name string
+	cur  bool
+}
+
+// scan reads new/ and, if full, cur/.
+func (mb *mailbox) scan(full bool) error {
+	start := time.Now()
+	newStamp, curStamp, err := mb.md.stamp()
+	if err != nil {
+		return err
+	}
+	s := &mailboxScan{mb: mb, full: full, index: make(map[string]int32, len(mb.records)), freshAt: map[string]int32{}}
+	for i := range mb.records {
+		if r := &mb.records[i]; full || !r.inCur() {
+			r.state &^= mailboxScanned
+			s.index[mb.base(r)] = int32(i)
+		}
+	}
+	if err := mb.md.scan(full, s.see); err != nil {
+		return err
+	}
+	newAfter, curAfter, err := mb.md.stamp()
+	if err != nil {
+		return err
+	}
+	quiet := newStamp.Equal(newAfter) && (!full || curStamp.Equal(curAfter)) &&
+		mailboxSettled(newStamp, start) && mailboxSettled(curStamp, start)
+	if !full && s.lost() {
+		return mb.scan(true) // it may have moved to cur/
+	}
+	mb.newStamp, mb.curStamp = newStamp, curStamp
+	mb.scanTime = time.Since(start)
+	if len(s.twice) > 0 {
+		quiet = false
+		s.resolveTwice()
+	}
+	s.expungeMissing(quiet)
+	mb.scanDue = time.Time{}
+	switch {
+	case mb.missing > 0:
+		mb.scanDue = time.Now().Add(mailboxMissedDelay)
+	case !quiet:
+		mb.scanAgainLater()
+	}
+	if len(s.fresh) > 0 {
+		if err := mb.adopt(s.fresh); err != nil {
+			return err
+		}
+	}
+	if full && quiet {
+		mb.buryEarly()
+	}
+	return nil
+}
+
+// mailboxSettled tells whether a directory that had this time when a scan
+// started can still change without its time changing.
+func mailboxSettled(stamp, start time.Time) bool {
+	if stamp.Nanosecond() == 0 {
+		return start.Sub(stamp) > mailboxQuietCoarse
+	}
+	return start.Sub(stamp) > mailboxQuiet
+}
+
+// scanAgainLater has the directories scanned once more even if their times stay
+// as they are; the larger the mailbox, the later.
+func (mb *mailbox) scanAgainLater() {
+	if mb.scanDue.IsZero() {
+		mb.scanDue = time.Now().Add(max(mailboxRescanDelay, 20*mb.scanTime))
+	}
+}
+
+// absorb takes over the directories' times after changes of our own, so that
+// they don't make the next refresh scan. Changes by others in between are
+// found by the later scan.
+func (mb *mailbox) absorb() {
+	newStamp, curStamp, err := mb.md.stamp()
+	if err != nil {
+		newStamp, curStamp = time.Time{}, time.Time{} // the next refresh tells
+	}
+	mb.newStamp, mb.curStamp = newStamp, curStamp
+	mb.scanAgainLater()
+}
+
+// see takes one directory entry.
+func (s *mailboxScan) see(name string, cur bool) {
+	base, flags, _, _ := maildirParse(name)
+	if base == "" || len(base) > 255 {
+		return
+	}
+	i, known := s.index[base]
+	if !known {
+		s.seeFresh(name, base, cur)
+		return
+	}
+	r := &s.mb.records[i]
+	if r.state&mailboxScanned != 0 {
+		s.seeTwice(base, mailboxFile{s.mb.fileName(r), r.inCur()}, mailboxFile{name, cur})
+		return
+	}
+	r.state |= mailboxScanned
+	if r.inCur() == cur && s.mb.fileName(r) == name {
+		return
+	}
+	if flags != r.flags {
+		r.modSeq = s.changed()
+	}
+	s.mb.setName(r, name, cur)
+}
+
+func (s *mailboxScan) seeFresh(name, base string, cur bool) {
+	if i, ok := s.freshAt[base]; ok {
+		s.seeTwice(base, mailboxFile{s.fresh[i].name, s.fresh[i].cur}, mailboxFile{name, cur})
+		return
+	}
+	s.freshAt[base] = int32(len(s.fresh))
+	s.fresh = append(s.fresh, mailboxFound{name: name, base: base, cur: cur})
+}
+
+func (s *mailboxScan) seeTwice(base string, files ...mailboxFile) {
+	if s.twice == nil {
+		s.twice = map[string][]mailboxFile{}
+	}
+	if len(s.twice[base]) > 0 {
+		files = files[1:]
+	}
+	s.twice[base] = append(s.twice[base], files...)
+}
+
+// changed gives the mod-sequence of all changes that this scan finds.
+func (s *mailboxScan) changed() uint64 {
+	if s.modSeq == 0 {
+		s.modSeq = s.mb.nextModSeq()
+	}
+	return s.modSeq
+}
+
+// lost tells whether a file of new/ was not seen.
+func (s *mailboxScan) lost() bool {
+	for _, i := range s.index {
+		if s.mb.records[i].state&mailboxScanned == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// expungeMissing drops the records whose file is gone for certain.
+func (s *mailboxScan) expungeMissing(quiet bool) {
+	if !s.full {
+		return
+	}
+	mb := s.mb
+	gone := false
+	mb.missing = 0
+	for i := range mb.records {
+		r := &mb.records[i]
+		if r.state&mailboxScanned != 0 {
+			r.misses = 0
+			continue
+		}
+		if r.misses++; quiet {
+			r.misses = mailboxMissesMost
+		}
+		mb.missing++
+		gone = gone || r.misses >= mailboxMissesMost
+	}
+	if gone {
+		mb.drop(func(r *mailboxRecord) bool { return r.misses >= mailboxMissesMost })
+	}
+}
+
+// adopt makes records of files that have none. Those without a UID get one,
+// which is on disk when adopt returns. When it cannot be (a full disk, a lock that
+// somebody holds), they stay unseen until a later scan.
+func (mb *mailbox) adopt(fresh []mailboxFound) error {
+	if n := mb.takeEarly(fresh); n > 0 || mb.list == nil {
+		epoch := mb.epoch
+		err := mb.assign(fresh)
+		if mb.epoch != epoch {
+			return err // loaded anew in between
+		}
+		if err != nil && mb.list == nil {
+			return err
+		} else if err != nil {
+			logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, fmt.Errorf("giving UIDs to new mail: %w", err))
+			mb.newStamp, mb.curStamp = time.Time{}, time.Time{}
+		}
+	}
+	slices.SortFunc(fresh, func(a, b mailboxFound) int { return cmp.Compare(a.line.uid, b.line.uid) })
+	modSeq := uint64(0)
+	for _, f := range fresh {
+		if f.line.uid == 0 {
+			continue
+		}
+		if modSeq == 0 {
+			modSeq = mb.nextModSeq()
+		}
+		mb.add(f.line.uid, f.name, f.cur, f.line.fields, modSeq)
+		delete(mb.early, f.base)
+	}
+	return nil
+}
+
+// takeEarly gives files the UIDs that the uidlist has for them, and counts those
+// that it has none for. A UID below one that sessions may know already cannot be
+// shown any more (RFC 9051, section 2.3.1.1: UIDs ascend): that file gets a new one.
+func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
+	last := mb.lastUID()
+	for i := range fresh {
+		f := &fresh[i]
+		if f.line.uid != 0 {
+			continue
+		}
+		if line, ok := mb.early[f.base]; ok && line.uid > last {
+			f.line = line
+		} else {
+			without++
+		}
+	}
+	return without
+}
+
+func (mb *mailbox) lastUID() uint32 {
+	if len(mb.records) == 0 {
+		return 0
+	}
+	return mb.records[len(mb.records)-1].uid
+}
+
+// assign gives UIDs to those of fresh that have none, under the uidlist's lock,
+// and syncs the list.
+func (mb *mailbox) assign(fresh []mailboxFound) error {
+	return mb.withLock(func(lock *maildirUidlistLock) error { return mb.assignLocked(lock, fresh) })
+}
+
+// withLock runs f with the uidlist's lock held.
+func (mb *mailbox) withLock(f func(lock *maildirUidlistLock) error) error {
+	if mb.lock != nil {
+		return f(mb.lock)
+	}
+	lock, err := mb.md.lockUidlist()
+	if err != nil {
+		return err
+	}
+	mb.lock = lock
+	defer func() {
+		mb.lock = nil
+		lock.unlock()
+	}()
+	return f(lock)
+}
+
+// wantsRewrite tells whether most of the uidlist is of no more use.
+func (mb *mailbox) wantsRewrite() bool { return len(mb.dead) > len(mb.records)+200 }
+
+func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) error {
+	epoch := mb.epoch
+	if err := mb.readList(); err != nil || mb.epoch != epoch {
+		return err
+	}
+	if mb.takeEarly(fresh) == 0 && mb.list != nil {
+		return nil // another program was faster
+	}
+	var lines []maildirUidline
+	stale := mb.list == nil || mb.wantsRewrite()
+	for i := range fresh {
+		f := &fresh[i]
+		if f.line.uid != 0 {
+			continue
+		}
+		_, early := mb.early[f.base]
+		_, dead := mb.dead[mailboxBaseHash(f.base)]
+		stale = stale || early || dead // the old line must go
+		lines = append(lines, maildirUidline{base: f.base})
+	}
+	slices.SortFunc(lines, func(a, b maildirUidline) int {
+		if maildirLess(a.base, b.base) {
+			return -1
+		}
+		return 1
+	})
+	if err := mb.writeLines(lock, lines, stale); err != nil {
+		return err
+	}
+	if err := lock.sync(); err != nil {
+		return err
+	}
+	given := make(map[string]maildirUidline, len(lines))
+	for _, line := range lines {
+		given[line.base] = line
+	}
+	for i := range fresh {
+		if line, ok := given[fresh[i].base]; ok {
+			fresh[i].line = line
+		}
+	}
+	return nil
+}
+
+// writeLines gives lines the next UIDs and writes them: appended, or, if stale, with
+// the whole list written anew without the lines that are of no more use.
+func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, stale bool) error {
+	list := mb.list
+	if list == nil {
+		validity, err := maildirNextValidity(mb.tree.root, mb.st.now())
+		if err != nil {
+			return err
+		}
+		list = &maildirUidlist{validity: validity, next: 1}
+	}
+	uid := max(list.next, mb.lastUID()+1)
+	mine := make(map[string]bool, len(lines))
+	for i := range lines {
+		if uid == 0 {
+			return errors.New("all UIDs of this folder are used up") // RFC 9051, section 2.3.1.1: 32 bits
+		}
+		lines[i].uid = uid
+		mine[lines[i].base] = true
+		uid++
+	}
+	if !stale {
+		return lock.append(list, lines)
+	}
+	err := lock.rewrite(list, func(uid uint32, base string) bool {
+		_, early := mb.early[base]
+		return !mine[base] && (early || mb.find(uid) >= 0)
+	}, lines)
+	if err == nil {
+		mb.list, mb.dead = list, nil
+	}
+	return err
+}
+
+// buryEarly gives up the uidlist lines whose file an undisturbed scan did not see.
+func (mb *mailbox) buryEarly() {
+	for base := range maps.Keys(mb.early) {
+		mb.bury(base)
+	}
+	mb.early = nil
+}
+
+// bury notes that the uidlist has a line that is of no more use.
+func (mb *mailbox) bury(base string) {
+	if mb.dead == nil {
+		mb.dead = map[uint64]struct{}{}
+	}
+	mb.dead[mailboxBaseHash(base)] = struct{}{}
+}
+
+var mailboxHashSeed = maphash.MakeSeed()
+
+func mailboxBaseHash(base string) uint64 { return maphash.String(mailboxHashSeed, base) }

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"sync"
+)
+
+// What is dear to compute of a message is kept in memory, within a budget shared by
+// all mailboxes, so that a client that lists a folder again does not have every file
+// read again.
+
+// mailboxSummaryMost is the budget in bytes.
+const mailboxSummaryMost = 24 << 20
+
+// mailboxSummaryBudget keeps account of the summaries in all mailboxes.
+type mailboxSummaryBudget struct {
+	mu    sync.Mutex // guards all below and every mailbox's summaries
+	bytes int
+}
+
+// mailboxSummaryCost is about what a summary takes in memory.
+func mailboxSummaryCost(s *messageSummary) int {
+	return 200 + len(s.envelope) + len(s.bodyStructure) + len(s.header)
+}
+
+func (b *mailboxSummaryBudget) get(mb *mailbox, uid uint32) *messageSummary {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return mb.summaries[uid]
+}
+
+// put keeps a summary. When the budget is used up, the mailbox forgets those
+// that it has: a client that goes through more than fits gains nothing by any choice.
+func (b *mailboxSummaryBudget) put(mb *mailbox, uid uint32, s *messageSummary) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	cost := mailboxSummaryCost(s)
+	if b.bytes+cost > mailboxSummaryMost {
+		b.forget(mb)
+	}
+	if b.bytes+cost > mailboxSummaryMost || mb.summaries[uid] != nil {
+		return
+	}
+	if mb.summaries == nil {
+		mb.summaries = map[uint32]*messageSummary{}
+	}
+	mb.summaries[uid] = s
+	b.bytes += cost
+}
+
+func (b *mailboxSummaryBudget) drop(mb *mailbox, uid uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := mb.summaries[uid]; s != nil {
+		b.bytes -= mailboxSummaryCost(s)
+		delete(mb.summaries, uid)
+	}
+}
+
+func (b *mailboxSummaryBudget) dropAll(mb *mailbox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forget(mb)
+}
+
+func (b *mailboxSummaryBudget) forget(mb *mailbox) {
+	for _, s := range mb.summaries {
+		b.bytes -= mailboxSummaryCost(s)
+	}
+	mb.summaries = nil
+}
+
+// summary gives what the store keeps of a message's content, reading the file
+// if need be. It is not to be changed. errMailboxExpunged if the message is gone.
+func (v *mailboxView) summary(uid uint32) (*messageSummary, error) {
+	budget := &v.mb.st.summary
+	if s := budget.get(v.mb, uid); s != nil {
+		return s, nil
+	}
+	f, err := v.open(uid)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s, err := messageSummarize(f)
+	if err != nil {
+		return nil, err
+	}
+	err = v.record(uid, func(r *mailboxRecord) error {
+		if r.size < 0 {
+			r.size = s.wireSize
+		}
+		budget.put(v.mb, uid, s)
+		return nil
+	})
+	if errors.Is(err, errMailboxExpunged) || errors.Is(err, errMailboxGone) {
+		err = nil // the file is open still: the answer is right
+	}
+	return s, err
+}

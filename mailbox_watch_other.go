@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+// mailboxWatchWorks is false where watching a folder needs a descriptor for each
+// file in it (kqueue).
+const mailboxWatchWorks = false
