@@ -280,7 +280,7 @@ func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, cop
 	}
 	return dst.arrive(func(a *mailboxArrival) error {
 		for _, uid := range uids {
-			err := src.withFile(uid, func(r *mailboxRecord) error { return a.link(src, r) })
+			err := src.withFile(uid, func(r *mailboxRecord) error { return a.bring(src, r, move) })
 			if errors.Is(err, errMailboxExpunged) {
 				continue
 			} else if err != nil {
@@ -297,7 +297,7 @@ func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, cop
 		if !move {
 			return nil
 		}
-		return src.removeFiles(copied.from)
+		return src.movedAway(copied.from)
 	})
 }
 
@@ -342,6 +342,9 @@ type mailboxArrival struct {
 	lines []maildirUidline
 	inNew bool
 	inCur bool
+
+	src  *mailbox      // where files were moved from, if they were
+	from []mailboxFile // their names there
 }
 
 // arrive runs fill, which puts files into new/ or cur/, gives them UIDs, makes all
@@ -403,24 +406,47 @@ func (mb *mailbox) catchUp() error {
 	return nil
 }
 
-// link adds a message of another folder (or of this one) under a new name: as a
-// hard link, or as a synced copy where the file system has no links.
-func (a *mailboxArrival) link(src *mailbox, r *mailboxRecord) error {
+// bring adds a message of another folder (or of this one) under a new name. To copy
+// makes a hard link, or a synced copy where the file system has no links; to move
+// renames, so that of two sessions that move a message only one succeeds.
+func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error {
 	flags := a.mb.translate(src, r.flags)
 	disk, wire := maildirSizes(src.base(r))
 	base := a.mb.md.newBase()
 	if disk >= 0 && wire >= 0 {
 		base = maildirWithSizes(base, disk, wire)
 	}
-	to := mailboxFile{base, false}
+	from, to := mailboxFile{src.fileName(r), r.inCur()}, mailboxFile{base, false}
 	if flags != 0 {
 		to = mailboxFile{a.mb.md.fileName(base, flags, ""), true}
 	}
-	if err := src.md.linkInto(src.fileName(r), r.inCur(), a.mb.md, to.name, to.cur); err != nil {
-		return err
+	if !move {
+		if err := src.md.linkInto(from.name, from.cur, a.mb.md, to.name, to.cur); err != nil {
+			return err
+		}
+	} else {
+		if err := src.md.moveInto(from.name, from.cur, a.mb.md, to.name, to.cur); err != nil {
+			return err
+		}
+		a.src, a.from = src, append(a.from, from)
 	}
 	a.put(to, base)
 	return nil
+}
+
+// movedAway makes it durable that messages have left, and drops their records.
+func (mb *mailbox) movedAway(uids []uint32) error {
+	gone := make(map[uint32]bool, len(uids))
+	for _, uid := range uids {
+		gone[uid] = true
+	}
+	err := mb.md.syncDirs(mb.newUnsynced || mb.unread > 0, true)
+	if err == nil {
+		mb.newUnsynced = false
+	}
+	mb.drop(func(r *mailboxRecord) bool { return gone[r.uid] })
+	mb.absorb()
+	return err
 }
 
 func (a *mailboxArrival) put(to mailboxFile, base string) {
@@ -429,13 +455,22 @@ func (a *mailboxArrival) put(to mailboxFile, base string) {
 	a.inNew, a.inCur = a.inNew || !to.cur, a.inCur || to.cur
 }
 
-// undo removes the files of an arrival that failed.
+// undo removes the files of an arrival that failed, or moves them back.
 func (a *mailboxArrival) undo() {
 	for i, f := range a.files {
 		a.mb.bury(a.lines[i].base) // it may have got a line already
-		if err := a.mb.md.remove(f.name, f.cur); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		var err error
+		if a.src != nil {
+			err = a.mb.md.moveInto(f.name, f.cur, a.src.md, a.from[i].name, a.from[i].cur)
+		} else {
+			err = a.mb.md.remove(f.name, f.cur)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			logMailboxTrouble(a.mb.st.log, a.mb.tree.user, filepath.Join(a.mb.name, f.name), err)
 		}
+	}
+	if a.src != nil {
+		a.src.newStamp, a.src.curStamp = time.Time{}, time.Time{}
 	}
 	a.mb.newStamp, a.mb.curStamp = time.Time{}, time.Time{}
 }
