@@ -110,7 +110,11 @@ func (st *mailboxStore) folder(t *mailboxTree, name, path string) (*mailbox, err
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if mb := st.folders[path]; mb != nil {
-		return mb, nil
+		if _, _, err := mb.md.stamp(); err == nil && !mb.gone.Load() {
+			return mb, nil
+		}
+		mb.gone.Store(true) // removed by another program, and perhaps made again
+		delete(st.folders, path)
 	}
 	md, err := maildirOpen(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -134,7 +138,7 @@ func (st *mailboxStore) forget(path string) {
 		return
 	}
 	mb.mu.Lock()
-	mb.gone = true
+	mb.gone.Store(true)
 	wake := mb.others(nil)
 	mb.mu.Unlock()
 	wake()

@@ -20,11 +20,11 @@ type mailbox struct {
 	holders   int          // guarded by st.mu
 	idleSince time.Time    // guarded by st.mu
 	count     atomic.Int32 // messages in memory, for st's bookkeeping
+	gone      atomic.Bool  // deleted or renamed; it does not come back
 
 	mu     sync.Mutex          // guards all below; never held across a write to a client
 	lock   *maildirUidlistLock // while this goroutine holds it
 	loaded bool
-	gone   bool
 	epoch  int // counts changes of UIDVALIDITY; a view of another epoch is gone
 	views  map[*mailboxView]struct{}
 

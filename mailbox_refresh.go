@@ -96,12 +96,12 @@ func (mb *mailbox) refreshForOthers() {
 
 // refresh does what the head of this file says, if there is a reason to.
 func (mb *mailbox) refresh() error {
-	if mb.gone {
+	if mb.gone.Load() {
 		return errMailboxGone
 	}
 	newStamp, curStamp, err := mb.md.stamp()
 	if errors.Is(err, fs.ErrNotExist) {
-		mb.gone = true
+		mb.gone.Store(true)
 		return errMailboxGone
 	} else if err != nil {
 		return err
@@ -309,12 +309,14 @@ func (mb *mailbox) scan(full bool) error {
 }
 
 // mailboxSettled tells whether a directory that had this time when a scan
-// started can still change without its time changing.
+// started cannot change any more without its time changing. A time in the future
+// comes from another clock; a change now would not give the same one.
 func mailboxSettled(stamp, start time.Time) bool {
+	age := start.Sub(stamp)
 	if stamp.Nanosecond() == 0 {
-		return start.Sub(stamp) > mailboxQuietCoarse
+		return age > mailboxQuietCoarse || age < -mailboxQuietCoarse
 	}
-	return start.Sub(stamp) > mailboxQuiet
+	return age > mailboxQuiet || age < -mailboxQuietCoarse
 }
 
 // scanAgainLater has the directories scanned once more even if their times stay

@@ -47,6 +47,9 @@ func (t *mailboxTree) open(name string, v *mailboxView) (*mailboxView, error) {
 	}
 	t.st.hold(mb)
 	v.mb = mb
+	if v.notify != nil {
+		t.st.watcher.add(mb) // before the first look, so that nothing falls between
+	}
 	err = mb.locked(v, func() error {
 		v.epoch, v.list, v.told = mb.epoch, mb.uids, mb.modSeq
 		mb.views[v] = struct{}{}
@@ -54,11 +57,8 @@ func (t *mailboxTree) open(name string, v *mailboxView) (*mailboxView, error) {
 		return nil
 	})
 	if err != nil {
-		t.st.release(mb)
+		v.close()
 		return nil, err
-	}
-	if v.notify != nil {
-		t.st.watcher.add(mb)
 	}
 	return v, nil
 }
@@ -92,7 +92,7 @@ func (v *mailboxView) locked(f func() error) error {
 func (v *mailboxView) peek(f func() error) error {
 	v.mb.mu.Lock()
 	defer v.mb.mu.Unlock()
-	if v.epoch != v.mb.epoch || v.mb.gone || v.closed {
+	if v.epoch != v.mb.epoch || v.mb.gone.Load() || v.closed {
 		return errMailboxGone
 	}
 	return mailboxError(f())
