@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -17,11 +22,43 @@ import (
 // Input is read through a buffer that is given back to a pool while the
 // connection waits for its client, so an idle connection costs no buffers.
 // Output is buffered and its errors are sticky: flush reports the first.
+//
+// The three kinds of connection are read differently, see conn_read.go.
 type conn struct {
 	net.Conn               // TLS after startTLS or on an implicit TLS port
 	log      *slog.Logger  // carries the session's id and the remote address
 	timeout  time.Duration // for each wait for input and for each flush
+
+	in         *connBuffer // nil while there is no input
+	start, end int         // in[start:end] is not yet consumed
+	long       []byte      // a line longer than in, while it is the caller's
+	raw        syscall.RawConn
+	rawTry     func(fd uintptr) bool // c.tryRead, made once
+	tryErr     error                 // what tryRead met
+	first      [connFirst]byte       // TLS: what a wait for input reads into
+	shaken     bool                  // TLS: the handshake was tried
+	shakeErr   error
+
+	out      *connBuffer // nil while there is no output
+	outLen   int
+	writeErr error // sticky
+
+	mu      sync.Mutex // guards all below, and Conn against being replaced; never held while reading or writing
+	waiting bool       // wait has set its deadline and may be ended by an earlier one
+	woken   bool       // not yet told
+	down    bool
 }
+
+type connBuffer [16 << 10]byte
+
+var connBuffers = sync.Pool{New: func() any { return new(connBuffer) }}
+
+const (
+	connFirst            = 128               // most commands fit
+	connHandshakeTimeout = time.Minute       // a client that is there needs a second, an old printer ten
+	connChunk            = 256 << 10         // written under one deadline
+	connCopyBelow        = len(connBuffer{}) // a file up to this goes through the output buffer
+)
 
 var (
 	errLineTooLong = errors.New("line too long") // the whole line was skipped, the next may be read
@@ -31,64 +68,345 @@ var (
 
 // newConn wraps an accepted connection. nc may be a *tls.Conn whose handshake
 // has not happened yet.
-func newConn(nc net.Conn, log *slog.Logger, timeout time.Duration) *conn { panic("stub") }
+func newConn(nc net.Conn, log *slog.Logger, timeout time.Duration) *conn {
+	c := &conn{Conn: nc, log: log, timeout: timeout}
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if raw, err := nc.(syscall.Conn).SyscallConn(); err == nil {
+			c.raw, c.rawTry = raw, c.tryRead
+		}
+	}
+	return c
+}
 
 // wait blocks until input is there to be read (nil), wake was called
 // (errWoken), shutdown was called (errShutdown), the deadline passed
 // (os.ErrDeadlineExceeded) or the connection failed. It does not flush.
-// timeout 0 means c.timeout.
-func (c *conn) wait(timeout time.Duration) error { panic("stub") }
+// timeout 0 means c.timeout. Input goes before a wake, which is then told by
+// a later wait; shutdown goes before input.
+func (c *conn) wait(timeout time.Duration) error {
+	if timeout == 0 {
+		timeout = c.timeout
+	}
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if err := c.told(c.buffered() == 0); err != nil || c.buffered() > 0 {
+		c.mu.Unlock()
+		return err
+	}
+	c.waiting = true
+	c.long = nil
+	c.Conn.SetReadDeadline(time.Now().Add(timeout)) // where this fails, so does reading
+	c.mu.Unlock()
+	err := c.fill()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = false
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if told := c.told(true); told != nil {
+			return told
+		}
+	}
+	return err
+}
+
+// told gives what others wanted this session to know; c.mu is held.
+func (c *conn) told(wakes bool) error {
+	switch {
+	case c.down:
+		return errShutdown
+	case c.woken && wakes:
+		c.woken = false
+		return errWoken
+	}
+	return nil
+}
 
 // wake ends another goroutine's wait, or the next one, with errWoken. Only wait
 // reports it: peek and readLine go on reading.
-func (c *conn) wake() { panic("stub") }
+func (c *conn) wake() { c.interrupt(&c.woken) }
 
 // shutdown asks the session to end: its wait, now or later, gives errShutdown.
-func (c *conn) shutdown() { panic("stub") }
+func (c *conn) shutdown() { c.interrupt(&c.down) }
+
+func (c *conn) interrupt(why *bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*why = true
+	if c.waiting {
+		c.Conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection, whose wait has ended
+	}
+}
 
 // buffered tells how many bytes can be read without waiting for the client
 // (for TLS: of those already decrypted).
-func (c *conn) buffered() int { panic("stub") }
+func (c *conn) buffered() int { return c.end - c.start }
 
 // peek gives the bytes that are buffered, at least one, waiting if there are
 // none. They are valid until the next read.
-func (c *conn) peek() ([]byte, error) { panic("stub") }
+func (c *conn) peek() ([]byte, error) {
+	if c.buffered() == 0 {
+		if err := c.more(); err != nil {
+			return nil, err
+		}
+	}
+	return c.in[c.start:c.end], nil
+}
 
 // discard consumes n of the bytes that peek gave.
-func (c *conn) discard(n int) { panic("stub") }
+func (c *conn) discard(n int) { c.start = min(c.start+n, c.end) }
 
 // Read reads through the buffer (io.Reader).
-func (c *conn) Read(p []byte) (int, error) { panic("stub") }
+func (c *conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b, err := c.peek()
+	n := copy(p, b)
+	c.discard(n)
+	return n, err
+}
 
 // readLine gives the next line without its CRLF or lone LF, valid until the
 // next read. A line of more than max bytes is skipped whole, in bounded memory,
 // and gives errLineTooLong.
-func (c *conn) readLine(max int) ([]byte, error) { panic("stub") }
+func (c *conn) readLine(max int) ([]byte, error) {
+	c.long = nil
+	seen := 0 // buffered bytes that are known to hold no LF
+	for {
+		if i := bytes.IndexByte(c.bytes()[seen:], '\n'); i >= 0 {
+			line := c.bytes()[:seen+i]
+			c.discard(seen + i + 1)
+			if c.long != nil {
+				c.long = append(c.long, line...)
+				line = c.long
+			}
+			line = bytes.TrimSuffix(line, []byte("\r"))
+			if len(line) > max {
+				return nil, errLineTooLong
+			}
+			return line, nil
+		}
+		seen = c.buffered()
+		if len(c.long)+seen > max+1 { // the one may be the CR
+			return nil, c.skipLine()
+		}
+		if seen == len(connBuffer{}) {
+			c.long = append(c.long, c.bytes()...)
+			c.discard(seen)
+			seen = 0
+		}
+		if err := c.more(); err == io.EOF && seen+len(c.long) > 0 {
+			return nil, io.ErrUnexpectedEOF
+		} else if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// skipLine throws the line away that readLine has begun.
+func (c *conn) skipLine() error {
+	c.long = nil
+	for {
+		b, err := c.peek()
+		if err != nil {
+			return err
+		}
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			c.discard(i + 1)
+			return errLineTooLong
+		}
+		c.discard(len(b))
+	}
+}
 
 // Write, WriteString and printf put bytes into the output buffer (printf adds
 // CRLF); a full buffer is written to the client.
-func (c *conn) Write(p []byte) (int, error)       { panic("stub") }
-func (c *conn) WriteString(s string) (int, error) { panic("stub") }
-func (c *conn) printf(format string, args ...any) { panic("stub") }
+func (c *conn) Write(p []byte) (int, error) {
+	written := len(p)
+	for len(p) > 0 && c.writeErr == nil {
+		if c.outLen == 0 && len(p) >= len(connBuffer{}) {
+			n := min(len(p), connChunk)
+			c.send(p[:n])
+			p = p[n:]
+			continue
+		}
+		n := copy(c.room(), p)
+		c.outLen += n
+		p = p[n:]
+	}
+	return written - len(p), c.writeErr
+}
 
-// sendFile writes n bytes of f from offset off, by sendfile where the
-// connection is plain. It flushes what was written before.
-func (c *conn) sendFile(f *os.File, off, n int64) error { panic("stub") }
+func (c *conn) WriteString(s string) (int, error) {
+	written := len(s)
+	for len(s) > 0 && c.writeErr == nil {
+		n := copy(c.room(), s)
+		c.outLen += n
+		s = s[n:]
+	}
+	return written - len(s), c.writeErr
+}
+
+func (c *conn) printf(format string, args ...any) {
+	fmt.Fprintf(c, format, args...)
+	c.WriteString("\r\n")
+}
+
+// room is the free part of the output buffer, never empty.
+func (c *conn) room() []byte {
+	if c.out == nil {
+		c.out = connBuffers.Get().(*connBuffer)
+	} else if c.outLen == len(c.out) {
+		c.send(c.out[:c.outLen])
+		c.outLen = 0
+	}
+	return c.out[c.outLen:]
+}
 
 // flush writes what is buffered and reports the first error of all writes
 // so far.
-func (c *conn) flush() error { panic("stub") }
+func (c *conn) flush() error {
+	if c.out != nil {
+		c.send(c.out[:c.outLen])
+		connBuffers.Put(c.out)
+		c.out, c.outLen = nil, 0
+	}
+	return c.writeErr
+}
 
-// startTLS makes the handshake. Input that was buffered before it is thrown
-// away: nothing sent in clear counts afterwards (RFC 3207, section 4.2).
-func (c *conn) startTLS(cfg *tls.Config) error { panic("stub") }
+// send writes p to the client under a deadline of its own.
+func (c *conn) send(p []byte) {
+	if c.writeErr == nil {
+		c.writeErr = c.handshake()
+	}
+	if c.writeErr == nil {
+		c.writeErr = c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
+	}
+	if c.writeErr == nil && len(p) > 0 {
+		_, c.writeErr = c.Conn.Write(p)
+	}
+}
+
+// sendFile writes n bytes of f from offset off, by sendfile where the
+// connection is plain and the file not small. It may move f's position.
+// A file that has fewer bytes is an error after which nothing more is sent:
+// the client was promised n.
+func (c *conn) sendFile(f *os.File, off, n int64) error {
+	tcp, plain := c.Conn.(*net.TCPConn)
+	if n > int64(connCopyBelow) && plain {
+		if err := c.flush(); err != nil {
+			return err
+		}
+		c.writeErr = c.sendPlain(tcp, f, off, n)
+		return c.writeErr
+	}
+	for n > 0 && c.writeErr == nil {
+		room := c.room()
+		got, err := f.ReadAt(room[:min(int64(len(room)), n)], off)
+		c.outLen += got
+		off, n = off+int64(got), n-int64(got)
+		if err == io.EOF && n > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil && n > 0 && c.writeErr == nil {
+			c.writeErr = fmt.Errorf("sending a file: %w", err)
+		}
+	}
+	return c.writeErr
+}
+
+// sendPlain lets the kernel copy, a chunk under each deadline.
+func (c *conn) sendPlain(tcp *net.TCPConn, f *os.File, off, n int64) error {
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
+		return fmt.Errorf("sending a file: %w", err)
+	}
+	for n > 0 {
+		if err := tcp.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+			return err
+		}
+		sent, err := tcp.ReadFrom(io.LimitReader(f, min(n, connChunk)))
+		n -= sent
+		if err == nil && sent == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("sending a file: %w", err)
+		}
+	}
+	return nil
+}
+
+// startTLS makes the handshake, after flushing. Input that was buffered before
+// it is thrown away: nothing sent in clear counts afterwards (RFC 3207,
+// section 4.2).
+func (c *conn) startTLS(cfg *tls.Config) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.release()
+	c.mu.Lock()
+	c.Conn = tls.Server(c.Conn, cfg)
+	c.mu.Unlock()
+	c.raw, c.rawTry = nil, nil
+	return c.handshake()
+}
+
+// handshake completes a TLS handshake that is still to be made. It is made
+// apart from all reading, because a wake must not end it half way.
+func (c *conn) handshake() error {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok || c.shaken {
+		return c.shakeErr
+	}
+	c.shaken = true
+	c.shakeErr = t.SetDeadline(time.Now().Add(min(c.timeout, connHandshakeTimeout)))
+	if c.shakeErr == nil {
+		c.shakeErr = t.Handshake()
+	}
+	if c.shakeErr != nil {
+		c.shakeErr = fmt.Errorf("TLS handshake: %w", c.shakeErr)
+	}
+	return c.shakeErr
+}
 
 // tlsState is nil on a plain connection. It completes the handshake if need be.
-func (c *conn) tlsState() *tls.ConnectionState { panic("stub") }
+func (c *conn) tlsState() *tls.ConnectionState {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok || c.handshake() != nil {
+		return nil
+	}
+	state := t.ConnectionState()
+	return &state
+}
 
 // remoteAddr is the client's address; invalid for a unix socket or a pipe.
-func (c *conn) remoteAddr() netip.Addr { panic("stub") }
+func (c *conn) remoteAddr() netip.Addr {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("") // a prefix contains no address with a zone
+}
 
 // isLocal tells whether the client is on this machine: a loopback address, a
 // unix socket or a pipe.
-func (c *conn) isLocal() bool { panic("stub") }
+func (c *conn) isLocal() bool {
+	addr := c.remoteAddr()
+	return !addr.IsValid() || addr.IsLoopback()
+}
+
+// Close closes the connection. What was not flushed is lost.
+func (c *conn) Close() error {
+	c.release()
+	if c.out != nil {
+		connBuffers.Put(c.out)
+		c.out, c.outLen = nil, 0
+	}
+	if c.writeErr == nil {
+		c.writeErr = net.ErrClosed
+	}
+	return c.Conn.Close()
+}
