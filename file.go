@@ -3,13 +3,71 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"sync/atomic"
 )
 
 // The file room makes changes to files durable. It knows no Maildir.
 
+// fileFault lets tests make any step on the way to the disk fail: it is called
+// before the step with its name ("create", "write", "sync", "rename", "link",
+// "syncdir") and the path, and what it returns is the step's error. nil in service.
+var fileFault atomic.Pointer[func(step, path string) error]
+
+// fileStep asks fileFault.
+func fileStep(step, path string) error {
+	if fault := fileFault.Load(); fault != nil {
+		return (*fault)(step, path)
+	}
+	return nil
+}
+
+// fileCreate makes a new file for writing and reading; os.ErrExist if there is one.
+func fileCreate(path string, mode os.FileMode) (*os.File, error) {
+	if err := fileStep("create", path); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+}
+
+// fileWrite writes all of p at f's place.
+func fileWrite(f *os.File, p []byte) (int, error) {
+	if err := fileStep("write", f.Name()); err != nil {
+		return 0, err
+	}
+	return f.Write(p)
+}
+
+// fileSync makes a file's content durable, its date included. A name needs syncDir.
+func fileSync(f *os.File) error {
+	if err := fileStep("sync", f.Name()); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// fileRename renames, replacing what is there. It does not sync.
+func fileRename(from, to string) error {
+	if err := fileStep("rename", to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// fileLink makes a hard link; os.ErrExist if the name is taken. It does not sync.
+func fileLink(from, to string) error {
+	if err := fileStep("link", to); err != nil {
+		return err
+	}
+	return os.Link(from, to)
+}
+
 // syncDir makes the names in a directory durable: what was created, renamed
 // or removed there before the call survives a power cut after it.
 func syncDir(dir string) error {
+	if err := fileStep("syncdir", dir); err != nil {
+		return err
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
@@ -18,6 +76,68 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+// fileReplacement is a file's new content, on its way.
+type fileReplacement struct {
+	*os.File
+	path string // what it will replace
+}
+
+var fileTemporaries atomic.Uint32 // counts temporary names
+
+// fileTemporary is a name beside path that nobody else uses.
+func fileTemporary(path string) string {
+	return fmt.Sprintf("%s.tmp%d.%d", path, os.Getpid(), fileTemporaries.Add(1))
+}
+
+// fileReplaceBegin opens the file that will take path's place: write it, then
+// commit or abort.
+func fileReplaceBegin(path string, mode os.FileMode) (*fileReplacement, error) {
+	f, err := fileCreate(fileTemporary(path), mode)
+	if os.IsExist(err) { // left by a process that had our number
+		f, err = fileCreate(fileTemporary(path), mode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &fileReplacement{f, path}, nil
+}
+
+// Write adds to the new content.
+func (r *fileReplacement) Write(p []byte) (int, error) { return fileWrite(r.File, p) }
+
+// commit syncs the new content and brings it to its place, durably. After an error
+// the old content is there, or, if only the last sync failed, either.
+func (r *fileReplacement) commit() error {
+	err := fileSync(r.File)
+	if closeErr := r.File.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = fileRename(r.Name(), r.path)
+	}
+	if err != nil {
+		os.Remove(r.Name()) // a leftover does no harm, and is swept
+		return fmt.Errorf("replacing %s: %w", filepath.Base(r.path), err)
+	}
+	return syncDir(filepath.Dir(r.path))
+}
+
+// abort leaves the old content.
+func (r *fileReplacement) abort() {
+	r.File.Close()
+	os.Remove(r.Name())
+}
+
 // fileReplace writes a file so that after a power cut either the old or the new
 // content is there: a temporary file beside it, sync, rename, sync of the directory.
-func fileReplace(path string, content []byte, mode os.FileMode) error { panic("stub") }
+func fileReplace(path string, content []byte, mode os.FileMode) error {
+	r, err := fileReplaceBegin(path, mode)
+	if err != nil {
+		return err
+	}
+	if _, err := r.Write(content); err != nil {
+		r.abort()
+		return err
+	}
+	return r.commit()
+}

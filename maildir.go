@@ -2,16 +2,43 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// maildir is one folder on disk: tmp/, new/ and cur/ and its side files. It
-// knows names, files and durability; it knows no session and no protocol.
+// The maildir room is one folder on disk: tmp/, new/ and cur/, the files' names,
+// the side files beside them in Dovecot's formats, and what it takes to make all
+// that durable. It knows no session and no protocol, and keeps nothing in memory
+// about the messages: that is the mailbox room's.
+//
+//	maildir.go            the folder: open, create, scan; files: open, rename, link
+//	maildir_name.go       what a file's name says
+//	maildir_deliver.go    the states D1 to D5 of a message on its way in
+//	maildir_sync.go       callers that share one fsync of a directory
+//	maildir_lock.go       Dovecot's lock files, and when one is stale
+//	maildir_uidlist*.go   dovecot-uidlist
+//	maildir_keywords.go   dovecot-keywords
+//	maildir_root.go       a user's root: folders, subscriptions
+//	maildir_validity.go   dovecot-uidvalidity
+//	maildir_sweep.go      what crashed programs leave behind
+
+// maildir is one folder. It is safe for concurrent use.
 type maildir struct {
 	path string // the directory that holds cur, new, tmp
-	// further fields as the room needs them (separator, directory sync groups, ...)
+
+	info     atomic.Uint32 // the info separator once it is known, else 0
+	newSyncs maildirSyncGroup
+	curSyncs maildirSyncGroup
 }
 
 // maildirFlags are a message's flags as its file name has them: the low bits are
@@ -29,178 +56,292 @@ const (
 	maildirKeywords    = 26
 )
 
+const (
+	maildirDirMode  = 0o700 // mail is its owner's alone
+	maildirFileMode = 0o600
+)
+
 var (
 	errMaildirLocked       = errors.New("locked by another program")
 	errMaildirKeywordsFull = errors.New("all 26 keyword letters are taken")
 	errMaildirUidlist      = errors.New("dovecot-uidlist is broken")
 )
 
-// --- names (maildir_name.go)
-
-// maildirParse splits a file name. odd holds the info letters that are neither a
-// flag nor a keyword ("" nearly always); canonical tells whether maildirFileName
-// would give exactly this name.
-func maildirParse(name string) (base string, flags maildirFlags, odd string, canonical bool) {
-	panic("stub")
+// maildirOpen opens an existing folder and writes nothing.
+func maildirOpen(path string) (*maildir, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
+	}
+	return &maildir{path: path}, nil
 }
-
-// fileName is base with its info for cur/, with this folder's separator.
-func (md *maildir) fileName(base string, flags maildirFlags, odd string) string { panic("stub") }
-
-// maildirSizes reads ,S= and ,W= from a base name; -1 where absent.
-func maildirSizes(base string) (disk, wire int64) { panic("stub") }
-
-// maildirLess orders base names by delivery: seconds, microseconds, then the name.
-func maildirLess(a, b string) bool { panic("stub") }
-
-// newBase is a fresh unique base name without sizes; withSizes adds them.
-func (md *maildir) newBase() string                         { panic("stub") }
-func maildirWithSizes(base string, disk, wire int64) string { panic("stub") }
-
-// --- folder (maildir.go)
-
-// maildirOpen opens an existing folder. Nothing is written but, once, the test
-// which separator the file system takes (if no file in cur/ tells it).
-func maildirOpen(path string) (*maildir, error) { panic("stub") }
 
 // maildirCreate makes a folder and makes it durable; a folder below a root also
 // gets a file maildirfolder. An existing one is completed.
-func maildirCreate(path string, root bool) error { panic("stub") }
+func maildirCreate(path string, root bool) error {
+	if root {
+		if err := maildirMakeAll(filepath.Dir(path)); err != nil {
+			return err
+		}
+	}
+	changed := false
+	for _, dir := range []string{"", "tmp", "new", "cur"} {
+		switch err := os.Mkdir(filepath.Join(path, dir), maildirDirMode); {
+		case err == nil:
+			changed = true
+		case !errors.Is(err, fs.ErrExist):
+			return err
+		}
+	}
+	if !root {
+		// The file tells Courier and Maildir++ tools whose folder this is.
+		f, err := fileCreate(filepath.Join(path, "maildirfolder"), maildirFileMode)
+		if err == nil {
+			changed = true
+			err = f.Close()
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if !changed && !root {
+		return nil
+	}
+	if err := syncDir(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// maildirMakeAll makes a directory and those above it, durably.
+func maildirMakeAll(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := maildirMakeAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, maildirDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// dir is the path of new/ or cur/, with a slash.
+func (md *maildir) dir(cur bool) string {
+	if cur {
+		return md.path + "/cur/"
+	}
+	return md.path + "/new/"
+}
+
+func (md *maildir) tmp(name string) string { return md.path + "/tmp/" + name }
 
 // scan calls f for each message file of new/ and then, if cur, of cur/. A file
 // that is renamed meanwhile may be missed, or seen twice.
-func (md *maildir) scan(cur bool, f func(name string, cur bool)) error { panic("stub") }
+func (md *maildir) scan(cur bool, f func(name string, cur bool)) error {
+	if err := md.scanDir(false, f); err != nil || !cur {
+		return err
+	}
+	return md.scanDir(true, f)
+}
 
-// stamp gives the modification times of new/ and cur/.
-func (md *maildir) stamp() (newTime, curTime time.Time, err error) { panic("stub") }
+func (md *maildir) scanDir(cur bool, f func(name string, cur bool)) error {
+	d, err := os.Open(md.dir(cur))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(1024)
+		for _, name := range names {
+			if name[0] != '.' {
+				f(name, cur)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
 
-// open opens a message file; stat tells its size and time. os.ErrNotExist if
-// another program has renamed or removed it.
-func (md *maildir) open(name string, cur bool) (*os.File, error)        { panic("stub") }
-func (md *maildir) statFile(name string, cur bool) (os.FileInfo, error) { panic("stub") }
+// stamp gives the modification times of new/ and cur/. If one of them is not
+// there it is made; os.ErrNotExist if the folder is not.
+func (md *maildir) stamp() (newTime, curTime time.Time, err error) {
+	if newTime, err = md.stampDir(false); err == nil {
+		curTime, err = md.stampDir(true)
+	}
+	return newTime, curTime, err
+}
 
-// rename moves a file to cur/ under another info; remove unlinks it. Neither syncs.
-func (md *maildir) rename(name string, cur bool, to string) error { panic("stub") }
-func (md *maildir) remove(name string, cur bool) error            { panic("stub") }
+func (md *maildir) stampDir(cur bool) (time.Time, error) {
+	var st unix.Stat_t
+	err := unix.Stat(md.dir(cur), &st)
+	if err == unix.ENOENT {
+		if err := os.Mkdir(md.dir(cur), maildirDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return time.Time{}, err
+		}
+		err = unix.Stat(md.dir(cur), &st)
+	}
+	if err != nil {
+		return time.Time{}, &fs.PathError{Op: "stat", Path: md.dir(cur), Err: err}
+	}
+	return time.Unix(st.Mtim.Unix()), nil
+}
 
-// linkInto and moveInto put a message of this folder into to's cur/ (or new/)
-// as toName: by hard link where the file system allows, else by a synced copy;
-// by rename (or copy, then remove). Neither syncs a directory.
+// open opens a message file. os.ErrNotExist if another program has renamed or
+// removed it.
+func (md *maildir) open(name string, cur bool) (*os.File, error) { return os.Open(md.dir(cur) + name) }
+
+// statFile tells a message file's size and time. os.ErrNotExist as with open.
+func (md *maildir) statFile(name string, cur bool) (os.FileInfo, error) {
+	return os.Stat(md.dir(cur) + name)
+}
+
+// rename moves a file to cur/ under another info. It does not sync.
+func (md *maildir) rename(name string, cur bool, to string) error {
+	return fileRename(md.dir(cur)+name, md.dir(true)+to)
+}
+
+// remove unlinks a file. It does not sync.
+func (md *maildir) remove(name string, cur bool) error { return os.Remove(md.dir(cur) + name) }
+
+// linkInto puts a message of this folder into to's cur/ (or new/) as toName: by
+// hard link where the file system allows, else by a synced copy. It syncs no
+// directory.
 func (md *maildir) linkInto(name string, cur bool, to *maildir, toName string, toCur bool) error {
-	panic("stub")
+	from, target := md.dir(cur)+name, to.dir(toCur)+toName
+	err := fileLink(from, target)
+	if !maildirNoLink(err) {
+		return err
+	}
+	tmp := to.tmp(to.newBase())
+	if err := maildirCopyFile(from, tmp); err != nil {
+		return err
+	}
+	if err := fileRename(tmp, target); err != nil {
+		os.Remove(tmp) // else the sweep finds it
+		return err
+	}
+	return nil
 }
+
+// moveInto is linkInto and remove in one: by rename where the file system allows.
 func (md *maildir) moveInto(name string, cur bool, to *maildir, toName string, toCur bool) error {
-	panic("stub")
+	err := fileRename(md.dir(cur)+name, to.dir(toCur)+toName)
+	if !errors.Is(err, syscall.EXDEV) {
+		return err
+	}
+	if err := md.linkInto(name, cur, to, toName, toCur); err != nil {
+		return err
+	}
+	return md.remove(name, cur)
 }
 
-// syncDirs makes the names in new/ and/or cur/ durable. Callers that come
-// together share one fsync: a call returns after an fsync that began after it.
-func (md *maildir) syncDirs(new, cur bool) error { panic("stub") }
-
-// --- delivery (maildir_deliver.go)
-
-// maildirDraft is a message on its way in, states D1 to D5. See maildir_deliver.go.
-type maildirDraft struct {
-	md         *maildir
-	base       string // without sizes
-	disk, wire int64  // sizes so far
+// maildirNoLink tells whether a hard link failed because it cannot be made here.
+func maildirNoLink(err error) bool {
+	for _, reason := range []error{syscall.EXDEV, syscall.EPERM, syscall.EMLINK, syscall.ENOTSUP, syscall.EOPNOTSUPP, syscall.ENOSYS} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
 }
 
-func (md *maildir) draft() (*maildirDraft, error)                 { panic("stub") } // D1, D2 begun
-func (d *maildirDraft) Write(p []byte) (int, error)               { panic("stub") } // D2
-func (d *maildirDraft) sync(date time.Time) error                 { panic("stub") } // D3: mtime set, synced
-func (d *maildirDraft) reader() (io.ReaderAt, error)              { panic("stub") } // what was written, until deliver
-func (d *maildirDraft) linkTo(to *maildir) (*maildirDraft, error) { panic("stub") } // D3 in another folder: hard link, else synced copy
-// deliver is D4: the file gets its name in new/, or in cur/ with flags. D5 is syncDirs.
-func (d *maildirDraft) deliver(cur bool, flags maildirFlags) (name string, err error) { panic("stub") }
-func (d *maildirDraft) abort()                                                        { panic("stub") } // the tmp file goes, whatever state
-
-// --- dovecot-uidlist (maildir_uidlist.go)
-
-// maildirUidlist says what a dovecot-uidlist file was when it was read last.
-type maildirUidlist struct {
-	validity, next uint32 // next is above every uid in the file
-	guid           string // 32 hex digits
-	lines          int    // lines in the file, those of expunged messages included
-	// and the file's identity: inode, size, time
+// maildirCopyFile makes a synced copy with the same date. Nothing is left of it
+// after an error.
+func maildirCopyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := fileCreate(to, maildirFileMode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(to) // else the sweep finds it
+		}
+	}()
+	defer out.Close()
+	if err = fileStep("write", to); err != nil {
+		return err
+	}
+	if _, err = io.Copy(out, in); err != nil {
+		return fmt.Errorf("copying a message: %w", err)
+	}
+	if err = os.Chtimes(to, info.ModTime(), info.ModTime()); err != nil {
+		return err
+	}
+	return fileSync(out)
 }
 
-// readUidlist reads what is new since old (nil: all) and calls line for each
-// line, uids ascending. whole tells that it was read from the start (another
-// inode, or old was nil): what line was not called for is no longer in it. No
-// lock is needed. os.ErrNotExist: there is none; errMaildirUidlist: unusable. A
-// torn tail (lines cut short, NULs) after a power cut is left out, and next is
-// above every uid that can be read in it.
-func (md *maildir) readUidlist(old *maildirUidlist, line func(uid uint32, fields, base string)) (list *maildirUidlist, whole bool, err error) {
-	panic("stub")
+// separator is what stands between base and info in this folder: ":" or, where
+// the file system refuses that, ";". It is found by the files that are there, else
+// by trying, once for each file system.
+func (md *maildir) separator() byte {
+	if c := md.info.Load(); c != 0 {
+		return byte(c)
+	}
+	c := md.separatorSeen()
+	if c == 0 {
+		c = md.separatorTried()
+	}
+	md.info.Store(uint32(c))
+	return c
 }
 
-// maildirUidlistLock is dovecot-uidlist.lock, held.
-type maildirUidlistLock struct{ md *maildir }
-
-// lockUidlist waits for the lock, removes stale ones (see the design), and gives
-// errMaildirLocked after some seconds. In this process, too, one holds it at a time.
-func (md *maildir) lockUidlist() (*maildirUidlistLock, error) { panic("stub") }
-
-// append adds lines at the end; list is what readUidlist gave under this lock and
-// is brought up to date. The lines are not synced.
-func (l *maildirUidlistLock) append(list *maildirUidlist, lines []maildirUidline) error {
-	panic("stub")
+// separatorSeen looks at some files in cur/; 0 if they don't tell.
+func (md *maildir) separatorSeen() byte {
+	d, err := os.Open(md.dir(true))
+	if err != nil {
+		return 0
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(16) // what cannot be read tells nothing
+	for _, name := range names {
+		if i := strings.LastIndex(name, "2,"); i > 0 && (name[i-1] == ':' || name[i-1] == ';') {
+			return name[i-1]
+		}
+	}
+	return 0
 }
 
-// rewrite replaces the file by one that has the header and those old lines that
-// keep says, and new lines: temporary file, sync, rename, directory sync. A version 1
-// file becomes version 3 this way.
-func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32, base string) bool, more []maildirUidline) error {
-	panic("stub")
+var maildirSeparators sync.Map // by device: byte
+
+func (md *maildir) separatorTried() byte {
+	var st unix.Stat_t
+	device := any("unknown")
+	if unix.Stat(md.path, &st) == nil {
+		device = uint64(st.Dev)
+	}
+	if c, ok := maildirSeparators.Load(device); ok {
+		return c.(byte)
+	}
+	name := md.tmp(md.newBase() + ":2,")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, maildirFileMode)
+	if err == nil {
+		f.Close()
+		os.Remove(name)
+	}
+	c := byte(':')
+	switch {
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EILSEQ), errors.Is(err, syscall.EPROTO), errors.Is(err, syscall.EIO):
+		c = ';' // FAT and exFAT say EINVAL, others differ
+	case err != nil:
+		return c // a full disk says nothing about names; ask again
+	}
+	maildirSeparators.Store(device, c)
+	return c
 }
-
-// sync makes appended lines durable, the file's name included.
-func (l *maildirUidlistLock) sync() error { panic("stub") }
-func (l *maildirUidlistLock) unlock()     { panic("stub") }
-
-type maildirUidline struct {
-	uid    uint32
-	fields string // "" or like "G6ee8... P0000", as between uid and the colon
-	base   string
-}
-
-// maildirField gives the value of one field of a line, such as 'P' or 'G'.
-func maildirField(fields string, letter byte) (value string, ok bool) { panic("stub") }
-
-// --- dovecot-keywords (maildir_keywords.go)
-
-// readKeywords gives the keywords by number ("" where none), if the file has
-// changed since (zero: read); changed tells.
-func (md *maildir) readKeywords(since time.Time) (names []string, stamp time.Time, changed bool, err error) {
-	panic("stub")
-}
-
-// addKeyword gives the number of a keyword, adding it under the file's own lock
-// and syncing if it is new. errMaildirKeywordsFull after 26.
-func (md *maildir) addKeyword(name string) (int, error) { panic("stub") }
-
-// --- a user's root (maildir_root.go)
-
-// maildirFolders lists the folders below a root by their directory names
-// (".Sent", ".Archive.2026"), sorted. Those being deleted are left out.
-func maildirFolders(root string) ([]string, error) { panic("stub") }
-
-// maildirRemoveFolder renames the folder away, syncs, then removes it;
-// maildirRenameFolder renames it and syncs. Directory names as in maildirFolders.
-func maildirRemoveFolder(root, dir string) error      { panic("stub") }
-func maildirRenameFolder(root, from, to string) error { panic("stub") }
-
-// maildirSubscriptions reads and maildirSubscribe changes the subscriptions file
-// (Dovecot's version 2 and the older plain form): names in modified UTF-7, parts
-// split by '/'. Changed under Dovecot's lock, synced.
-func maildirSubscriptions(root string) ([]string, error)        { panic("stub") }
-func maildirSubscribe(root, name string, subscribed bool) error { panic("stub") }
-
-// maildirNextValidity gives a UIDVALIDITY above every one this root has given,
-// kept in dovecot-uidvalidity as Dovecot does. now is the clock, or 0 if it is not
-// believed.
-func maildirNextValidity(root string, now time.Time) (uint32, error) { panic("stub") }
-
-// sweep removes files in tmp/ that are older than 36 hours.
-func (md *maildir) sweep(now time.Time) (removed int, err error) { panic("stub") }
