@@ -132,6 +132,14 @@ func (mb *mailbox) fileName(r *mailboxRecord) string {
 	return mb.md.fileName(mb.base(r), r.flags, "")
 }
 
+// hasFileName tells whether fileName gives this name, without making it.
+func (mb *mailbox) hasFileName(r *mailboxRecord, name string) bool {
+	if r.state&(mailboxIsOdd|mailboxInNew) != 0 {
+		return mb.fileName(r) == name
+	}
+	return mb.md.isFileName(name, mb.base(r), r.flags)
+}
+
 func (r *mailboxRecord) inCur() bool { return r.state&mailboxInNew == 0 }
 
 // setName notes the name that a record's file has now.
@@ -146,7 +154,7 @@ func (mb *mailbox) setName(r *mailboxRecord, name string, cur bool) {
 		mb.unread++
 		canonical = name == base
 	} else if canonical {
-		canonical = name == mb.md.fileName(base, flags, letters)
+		canonical = mb.md.isFileName(name, base, flags)
 	}
 	if canonical && letters == "" {
 		delete(mb.odd, r.uid)

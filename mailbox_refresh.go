@@ -356,7 +356,7 @@ func (s *mailboxScan) see(name string, cur bool) {
 		return
 	}
 	r.state |= mailboxScanned
-	if r.inCur() == cur && s.mb.fileName(r) == name {
+	if r.inCur() == cur && s.mb.hasFileName(r, name) {
 		return
 	}
 	if flags != r.flags {

@@ -98,7 +98,7 @@ func (l *maildirLock) try() error {
 		}
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%d:%s", os.Getpid(), maildirHost())
+	_, err = f.WriteString(maildirLockContent())
 	if err == nil {
 		l.info, err = f.Stat()
 	}
@@ -130,7 +130,7 @@ func (l *maildirLock) tryExclusive() error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%d:%s", os.Getpid(), maildirHost())
+	_, err = f.WriteString(maildirLockContent())
 	if err == nil {
 		l.info, err = f.Stat()
 	}
@@ -159,12 +159,26 @@ func (l *maildirLock) unlock() {
 	l.touch.Stop()
 	maildirLocksMu.Lock()
 	delete(maildirLocksHeld, l)
-	if info, err := os.Lstat(l.path); err == nil && os.SameFile(info, l.info) {
-		os.Remove(l.path) // a lock that somebody else took from us stays; one that cannot be removed is stale
+	if l.isOurs() {
+		os.Remove(l.path) // one that cannot be removed is stale
 	}
 	maildirLocksMu.Unlock()
 	l.local.Unlock()
 }
+
+// isOurs tells whether nobody has taken the lock from us, thinking us dead. An
+// inode number alone does not tell: it may have been given again.
+func (l *maildirLock) isOurs() bool {
+	info, err := os.Lstat(l.path)
+	if err != nil || !os.SameFile(info, l.info) {
+		return false
+	}
+	content, err := os.ReadFile(l.path)
+	return err == nil && string(content) == maildirLockContent()
+}
+
+// maildirLockContent is what our locks hold.
+func maildirLockContent() string { return fmt.Sprintf("%d:%s", os.Getpid(), maildirHost()) }
 
 // removeStale removes somebody's lock if it is stale, and tells whether to try
 // again at once.
