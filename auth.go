@@ -1,14 +1,37 @@
 package main
 
 import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
-	"time"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
 )
 
-// auth checks passwords against the users file and slows down guessers. It is
-// safe for concurrent use.
-type auth struct{}
+// The auth room: users, their passwords, and guessers. It knows the users file and
+// nothing of what a user may do.
+//
+// A login goes through these steps; each may end it:
+//
+//	name canonical -> remembered success? -> throttle -> one bcrypt -> remembered
+//
+// A remembered success comes first so that a client that polls neither costs a
+// bcrypt nor waits because somebody else guesses at its user's password. An address
+// that is slowed down itself does not get that short cut: it could tell wrong
+// from right by the time of the answer and not wait for the rest.
 
 var (
 	errAuthFailed      = errors.New("no such user or wrong password")
@@ -20,46 +43,326 @@ var (
 	errAuthNoUser   = errors.New("no such user")
 )
 
+const (
+	// authCost is bcrypt's cost for new passwords; each step doubles the time. It is
+	// below the 10 that servers with large cores take, since the smallest router we
+	// run on is tens of times slower than those and its one core also has the mail
+	// to serve. htpasswd and doveadm take 5.
+	authCost = 8
+
+	// authMaxCost is the largest cost accepted from the users file. Beyond it, one
+	// login would keep a core for longer than any client waits.
+	authMaxCost = 15
+
+	authMaxPassword = 72 // bytes: bcrypt looks at no more
+)
+
 // authSettings is what checking passwords needs to know.
 type authSettings struct {
-	path       string           // the users file; it need not exist yet
-	domains    []string         // ours: a login of alice@domain is alice
-	firstLogin string           // a file that the first success removes; "" if none
-	now        func() time.Time // nil: time.Now
+	path       string   // the users file; it need not exist yet
+	domains    []string // ours: a login of alice@domain is alice
+	firstLogin string   // a file that the first success removes; "" if none
+	log        *slog.Logger
+}
+
+// auth checks passwords against the users file and slows down guessers. It is
+// safe for concurrent use.
+type auth struct {
+	settings authSettings
+	key      [32]byte      // of the remembered successes; new in each process
+	hashing  chan struct{} // one token for each bcrypt at a time
+	throttle *authThrottle
+	welcome  atomic.Bool // settings.firstLogin is there no more
+
+	mu         sync.Mutex // guards what follows; never held while hashing
+	file       authFile
+	remembered map[string][sha256.Size]byte // by user: what proves the last success
+	checking   map[[sha256.Size]byte]*authCheck
+}
+
+// authCheck is a password check under way. Clients that come with the same user
+// and password meanwhile, as a mail program does that opens five connections at
+// once, wait for its outcome.
+type authCheck struct {
+	done chan struct{}
+	err  error
 }
 
 // authOpen reads the users file. A file that does not exist has no users.
-func authOpen(settings authSettings) (*auth, error) { panic("stub") }
+func authOpen(settings authSettings) (*auth, error) {
+	a := &auth{settings: settings, throttle: newAuthThrottle(),
+		hashing:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), // a core stays for the mail
+		remembered: map[string][sha256.Size]byte{},
+		checking:   map[[sha256.Size]byte]*authCheck{}}
+	if _, err := rand.Read(a.key[:]); err != nil {
+		return nil, fmt.Errorf("opening %s: %w", settings.path, err)
+	}
+	a.welcome.Store(settings.firstLogin == "")
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// load reads the users file if it has changed. The caller need not hold mu.
+func (a *auth) load() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.load(a.settings.path)
+}
+
+// user gives what the users file says of a user; nil if nothing.
+func (a *auth) user(name string) (*authUser, error) {
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.users[name], nil
+}
 
 // login checks a user's password and gives the user's canonical name. It takes
 // the same time for an unknown user, and waits while the address or the user is
 // slowed down for failures.
 func (a *auth) login(remote netip.Addr, user, password string) (name string, err error) {
-	panic("stub")
+	name, err = authName(authWithoutDomain(user, a.settings.domains))
+	if err != nil {
+		name = "" // nobody has such a name; the check takes its time all the same
+	}
+	prepared, err := authPrepare(password)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errAuthFailed, err)
+	}
+	u, err := a.user(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errAuthUnavailable, err)
+	}
+	proof := a.proof(name, u, password)
+	if a.throttle.free(authThrottleKeys(remote)) && a.remembers(name, proof) {
+		return name, nil
+	}
+	if err := a.checkOnce(proof, func() error { return a.check(remote, name, u, password, prepared, proof) }); err != nil {
+		return "", err
+	}
+	a.mu.Lock()
+	a.remembered[name] = proof
+	a.mu.Unlock()
+	a.removeFirstLogin()
+	return name, nil
+}
+
+// proof is what a success is remembered by. It covers the stored credential, so a
+// changed password forgets it.
+func (a *auth) proof(name string, u *authUser, password string) (sum [sha256.Size]byte) {
+	mac := hmac.New(sha256.New, a.key[:])
+	stored := ""
+	if u != nil {
+		stored = u.hash
+	}
+	for _, s := range []string{name, stored, password} {
+		fmt.Fprintf(mac, "%d:%s", len(s), s)
+	}
+	mac.Sum(sum[:0])
+	return sum
+}
+
+func (a *auth) remembers(name string, proof [sha256.Size]byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.remembered[name]
+	return ok && hmac.Equal(known[:], proof[:])
+}
+
+// checkOnce runs check, or waits for the outcome of the same check under way.
+func (a *auth) checkOnce(proof [sha256.Size]byte, check func() error) error {
+	a.mu.Lock()
+	if c := a.checking[proof]; c != nil {
+		a.mu.Unlock()
+		<-c.done
+		return c.err
+	}
+	c := &authCheck{done: make(chan struct{}), err: errAuthUnavailable}
+	a.checking[proof] = c
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		delete(a.checking, proof)
+		a.mu.Unlock()
+		close(c.done)
+	}()
+	c.err = check()
+	return c.err
+}
+
+// check makes the one bcrypt, after the wait that earlier failures have earned.
+func (a *auth) check(remote netip.Addr, name string, u *authUser, password, prepared string, proof [sha256.Size]byte) error {
+	keys := authThrottleKeys(remote, name)
+	for waited := false; ; waited = true {
+		// Asked again with the token in hand: a hundred guesses that came at once
+		// find the first ones' failures.
+		a.hashing <- struct{}{}
+		if waited || a.throttle.free(keys) {
+			break
+		}
+		<-a.hashing
+		if err := a.throttle.wait(keys); err != nil {
+			return fmt.Errorf("%w: %w", errAuthUnavailable, err)
+		}
+	}
+	defer func() { <-a.hashing }()
+
+	var hash []byte
+	if u != nil && u.hash != "" {
+		hash = []byte(u.hash)
+	} else {
+		a.mu.Lock()
+		hash = authNobody(a.file.cost)
+		a.mu.Unlock()
+	}
+	tries := []string{prepared}
+	if prepared != password {
+		tries = append(tries, password) // another program hashed it as it was typed
+	}
+	for _, try := range tries {
+		if bcrypt.CompareHashAndPassword(hash, []byte(try)) == nil {
+			return nil
+		}
+	}
+	a.throttle.failed(keys, binary.LittleEndian.Uint64(proof[:]))
+	return errAuthFailed
+}
+
+// authNobody is a hash of this cost that no password has.
+func authNobody(cost int) []byte {
+	return fmt.Appendf(nil, "$2y$%02d$%s", max(cost, bcrypt.MinCost), strings.Repeat(".", 53))
+}
+
+// removeFirstLogin removes the file with the first user's password: whoever logs
+// in has read it.
+func (a *auth) removeFirstLogin() {
+	if a.welcome.Load() {
+		return
+	}
+	err := os.Remove(a.settings.firstLogin)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		a.welcome.Store(true)
+	}
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		logAuthFirstLogin(a.settings.log, a.settings.firstLogin, err)
+	}
 }
 
 // exists tells whether a user of this (canonical, lower-case) name may have mail.
-func (a *auth) exists(user string) bool { panic("stub") }
+// While the users file cannot be read it tells what was read last.
+func (a *auth) exists(user string) bool {
+	u, err := a.user(user)
+	if err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		u = a.file.users[user]
+	}
+	return u != nil
+}
 
 // users lists all users, sorted.
-func (a *auth) users() ([]string, error) { panic("stub") }
+func (a *auth) users() ([]string, error) {
+	if err := a.load(); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.names(), nil
+}
 
-// authAdd adds a user to the users file, which is made if need be; authPassword
-// changes a user's password; authDelete removes a user. They are durable when they
-// return. errAuthExists, errAuthNoUser, errAuthName, errAuthPassword.
-func authAdd(path, user, password string) error      { panic("stub") }
-func authPassword(path, user, password string) error { panic("stub") }
-func authDelete(path, user string) error             { panic("stub") }
-
-// authList gives the users of a users file, sorted.
-func authList(path string) ([]string, error) { panic("stub") }
+// authWithoutDomain takes off a domain that is ours.
+func authWithoutDomain(user string, domains []string) string {
+	i := strings.LastIndexByte(user, '@')
+	if i < 0 {
+		return user
+	}
+	for _, domain := range domains {
+		if strings.EqualFold(user[i+1:], domain) {
+			return user[:i]
+		}
+	}
+	return user
+}
 
 // authName gives the canonical form of a user's name, or errAuthName with the
-// reason.
-func authName(user string) (string, error) { panic("stub") }
+// reason. The name becomes a directory's, a field of the users file and the local
+// part of an address, so it holds nothing that means something in any of these.
+func authName(user string) (string, error) {
+	wrong := func(why string) (string, error) { return "", fmt.Errorf("%q is %w: %s", user, errAuthName, why) }
+	name := norm.NFC.String(strings.ToLower(user))
+	if name == "" || len(name) > 64 { // RFC 5321, section 4.5.3.1.1
+		return wrong("it must have 1 to 64 bytes")
+	}
+	for i, r := range name {
+		switch {
+		case r == unicode.ReplacementChar:
+			return wrong("it must be UTF-8")
+		case unicode.In(r, unicode.L, unicode.M, unicode.Nd) || r == '_':
+		case (r == '.' || r == '-') && i > 0:
+		default:
+			return wrong("only letters, digits and . _ - may be in it, and it begins with a letter or digit")
+		}
+	}
+	if strings.HasSuffix(name, ".") || strings.Contains(name, "..") { // RFC 5321, section 4.1.2: Dot-string
+		return wrong("a dot must stand between other characters")
+	}
+	return name, nil
+}
 
-// authRandomPassword makes a password that is easy to type.
-func authRandomPassword() string { panic("stub") }
+// authPrepare is SASLprep (RFC 4013): the same password typed on two systems has
+// the same bytes. It refuses what can be nobody's password.
+func authPrepare(password string) (string, error) {
+	wrong := func(why string) (string, error) { return "", fmt.Errorf("%w: %s", errAuthPassword, why) }
+	if len(password) > authMaxPassword {
+		return wrong(fmt.Sprintf("it has %d bytes, and bcrypt looks at %d only", len(password), authMaxPassword))
+	}
+	prepared := password
+	if !authASCII(password) {
+		prepared = norm.NFKC.String(strings.Map(func(r rune) rune {
+			switch {
+			case unicode.Is(unicode.Zs, r):
+				return ' ' // RFC 4013, section 2.1
+			case r == 0xad || r == 0x200b || r == 0x200c || r == 0x200d || r == 0x2060 || r == 0xfeff:
+				return -1
+			}
+			return r
+		}, password))
+	}
+	if len(prepared) > authMaxPassword {
+		prepared = password
+	}
+	switch {
+	case prepared == "":
+		return wrong("it is empty")
+	case strings.ContainsFunc(prepared, unicode.IsControl):
+		return wrong("it has a control character in it") // RFC 4013, section 2.3
+	}
+	return prepared, nil
+}
+
+func authASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// authRandomPassword makes a password of 80 random bits that is easy to read and
+// to type: no letter that looks like another or like a digit.
+func authRandomPassword() string {
+	const letters = "abcdefghijkmnpqrstuvwxyz23456789" // 32
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	var out []byte
+	for i, c := range b {
+		if i > 0 && i%4 == 0 {
+			out = append(out, '-')
+		}
+		out = append(out, letters[c%32])
+	}
+	return string(out)
+}
 
 // authPlaintext says where a password may be sent in clear ([limits]
 // plaintext_auth).
@@ -73,8 +376,22 @@ const (
 
 // allows tells whether a connection may carry a password: it is TLS, or is on this
 // machine, or the policy does not care.
-func (p authPlaintext) allows(tls, local bool) bool { panic("stub") }
+func (p authPlaintext) allows(tls, local bool) bool {
+	return tls || p == authPlaintextAlways || p != authPlaintextNever && local
+}
 
-// authParsePlain reads the decoded message of SASL PLAIN (RFC 4616). An
-// authorization identity other than the user is refused.
-func authParsePlain(message []byte) (user, password string, err error) { panic("stub") }
+// authParsePlain reads the decoded message of SASL PLAIN (RFC 4616, section 2). An
+// authorization identity other than the user is refused: nobody may act for another.
+func authParsePlain(message []byte) (user, password string, err error) {
+	parts := bytes.Split(message, []byte{0})
+	if len(parts) != 3 || len(parts[1]) == 0 || len(parts[2]) == 0 {
+		return "", "", errAuthSyntax
+	}
+	authzid, user, password := string(parts[0]), string(parts[1]), string(parts[2])
+	if authzid != "" && authzid != user {
+		return "", "", fmt.Errorf("%w: %s may not act for %s", errAuthFailed, user, authzid)
+	}
+	return user, password, nil
+}
+
+var errAuthSyntax = errors.New("not a SASL PLAIN message")

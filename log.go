@@ -18,3 +18,12 @@ func logMailboxTrouble(log *slog.Logger, user, folder string, err error) {
 func logMailboxNoWatch(log *slog.Logger, err error) {
 	log.Warn("watching folders does not work, polling them every 30 seconds", "err", err)
 }
+
+// logAuthFirstLogin says what became of the file with the first user's password.
+func logAuthFirstLogin(log *slog.Logger, path string, err error) {
+	if err != nil {
+		log.Error("the file with the first password should go, but does not", "file", path, "err", err)
+		return
+	}
+	log.Info("first login: removed the file with the first password", "file", path)
+}
