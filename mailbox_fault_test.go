@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A full disk at each step of an APPEND: errMailboxFull, nothing is left behind,
+// and the same view goes on when there is room again.
+func TestMailboxAppendFullDisk(t *testing.T) {
+	for _, c := range []struct{ step, where string }{
+		{"create", "/tmp/"}, {"write", "/tmp/"}, {"sync", "/tmp/"}, {"rename", "/cur/"}, {"syncdir", "/cur/"},
+		{"create", "dovecot-uidlist"}, {"write", "dovecot-uidlist"}, {"sync", "dovecot-uidlist"},
+	} {
+		t.Run(c.step+" "+filepath.Base(c.where), func(t *testing.T) {
+			tree := testTree(t, testStore(t, t.TempDir()))
+			testDeliver(t, tree, "INBOX", testMail(1))
+			v := testView(t, tree, "INBOX")
+			testSync(t, v, false)
+			appendOne := func(text string) error {
+				d, err := tree.draft("INBOX")
+				if err != nil {
+					return err
+				}
+				if _, err := d.Write([]byte(text)); err == nil {
+					err = d.finish(time.Unix(1e9, 0))
+				} else {
+					d.abort()
+					return err
+				}
+				if err != nil {
+					d.abort()
+					return err
+				}
+				_, _, err = mailboxAppend([]*mailboxDraft{d}, []mailboxAppendFlags{{flags: mailboxFlagSeen}})
+				return err
+			}
+			testFault(t, c.step, c.where, syscall.ENOSPC)
+			if err := appendOne(testMail(2)); !errors.Is(err, errMailboxFull) {
+				t.Errorf("a full disk gives %v", err)
+			}
+			fileFault.Store(nil)
+			testSync(t, v, true)
+			if n := len(v.uids()); n != 1 {
+				t.Errorf("%d messages after a failed APPEND", n)
+			}
+			if files := testFiles(t, tree, "tmp"); len(files) > 0 {
+				t.Errorf("left in tmp/: %q", files)
+			}
+			must(t, appendOne(testMail(3)))
+			testSync(t, v, true)
+			if n := len(v.uids()); n != 2 {
+				t.Errorf("%d messages when there is room again", n)
+			}
+		})
+	}
+}
+
+// New mail that can get no UID on a full disk is seen when there is room again.
+func TestMailboxNewMailFullDisk(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1))
+	v := testView(t, tree, "INBOX")
+	testFault(t, "write", "dovecot-uidlist", syscall.ENOSPC)
+	testDeliver(t, tree, "INBOX", testMail(2))
+	testSync(t, v, true)
+	if n := len(v.uids()); n != 1 {
+		t.Errorf("%d messages have a UID that is not on disk", n)
+	}
+	fileFault.Store(nil)
+	testSync(t, v, true)
+	if n := len(v.uids()); n != 2 {
+		t.Errorf("%d messages when there is room again", n)
+	}
+}
+
+func TestMailboxKeywordFullDisk(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1))
+	v := testView(t, tree, "INBOX")
+	for _, step := range []string{"create", "write", "sync", "rename"} {
+		testFault(t, step, maildirKeywordsName, syscall.ENOSPC)
+		if _, err := v.keywordFlags([]string{"work"}); !errors.Is(err, errMailboxFull) {
+			t.Errorf("%s: %v", step, err)
+		}
+		fileFault.Store(nil)
+	}
+	flags, err := v.keywordFlags([]string{"work"})
+	must(t, err)
+	_, err = v.store(v.uids(), mailboxAdd, flags, false, 0)
+	must(t, err)
+}
+
+// Deleting is how a full disk gets room, so it must not need any.
+func TestMailboxExpungeFullDisk(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1), testMail(2))
+	v := testView(t, tree, "INBOX")
+	full := func(step, path string) error {
+		if step == "create" || step == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	fileFault.Store(&full)
+	t.Cleanup(func() { fileFault.Store(nil) })
+	_, err := v.store(v.uids()[:1], mailboxAdd, mailboxFlagDeleted, false, 0)
+	must(t, err)
+	must(t, v.expunge(nil))
+	testSync(t, v, true)
+	if n := len(v.uids()); n != 1 {
+		t.Errorf("%d messages after EXPUNGE on a full disk", n)
+	}
+	must(t, v.remove(v.uids()))
+	if files := testFiles(t, tree, "cur"); len(files) > 0 {
+		t.Errorf("files %q", files)
+	}
+}
+
+// A Maildir that we may not read or write is an error that says so, and is fine as
+// soon as we may.
+func TestMailboxPermission(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may do anything")
+	}
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1))
+	testView(t, tree, "INBOX").close()
+	cur := filepath.Join(tree.root, "cur")
+	must(t, os.Chmod(cur, 0))
+	if _, err := tree.view("INBOX", false, nil); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("a Maildir without permission gives %v", err)
+	}
+	must(t, os.Chmod(cur, 0o700))
+	testView(t, tree, "INBOX")
+}
