@@ -165,7 +165,9 @@ func (t *mailboxTree) folders() ([]mailboxFolder, error) {
 		}
 		exists[name] = true
 		for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
-			exists[name[:i]] = exists[name[:i]] // false if it has not been seen
+			if !exists[name[:i]] {
+				exists[name[:i]] = false // known now, and not to be opened
+			}
 		}
 	}
 	list := make([]mailboxFolder, 0, len(exists))
