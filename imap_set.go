@@ -107,6 +107,24 @@ func (set imapSet) bySeq(count int) (spans imapSpans, ok bool) {
 	return spans.normal(), true
 }
 
+// bySeqLoosely is bySeq for SEARCH, to which a number that no message has is one that
+// none matches.
+func (set imapSet) bySeqLoosely(count int) imapSpans {
+	known := imapSet{ranges: make([]imapRange, 0, len(set.ranges))}
+	for _, r := range set.ranges {
+		if max(r.a, r.b) != imapStar {
+			most := max(r.a, r.b)
+			if int64(min(r.a, r.b)) > int64(count) || min(r.a, r.b) == imapStar && int64(most) > int64(count) {
+				continue
+			}
+			r.a, r.b = uint32(min(int64(r.a), int64(count))), uint32(min(int64(r.b), int64(count)))
+		}
+		known.ranges = append(known.ranges, r)
+	}
+	spans, _ := known.bySeq(count)
+	return spans
+}
+
 // byUID resolves UIDs. Those that no message has are left out (RFC 9051, section
 // 6.4.9); "*" is the last message's, whatever it is joined with.
 func (set imapSet) byUID(uids []uint32) imapSpans {

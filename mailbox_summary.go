@@ -98,3 +98,8 @@ func (v *mailboxView) summary(uid uint32) (*messageSummary, error) {
 	}
 	return s, err
 }
+
+// knownSummary is summary without reading the file: nil if none is kept.
+func (v *mailboxView) knownSummary(uid uint32) *messageSummary {
+	return v.mb.st.summary.get(v.mb, uid)
+}

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"errors"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// FETCH and UID FETCH (RFC 9051, sections 6.4.5 and 6.4.9).
+
+// imapFetchItem is one thing to be told of each message.
+type imapFetchItem struct {
+	kind    imapFetchKind
+	label   string // what it is called in the answer, with a space behind it
+	section imapSection
+	partial *imapPartial
+}
+
+type imapFetchKind uint8
+
+const (
+	imapFetchUID imapFetchKind = iota
+	imapFetchFlags
+	imapFetchDate
+	imapFetchSize
+	imapFetchEnvelope
+	imapFetchBody          // BODY without a section: the structure without extension data
+	imapFetchBodyStructure // with it
+	imapFetchSection
+	imapFetchBinary
+	imapFetchBinarySize
+)
+
+// imapFetchItems is all that one command asks for.
+type imapFetchItems struct {
+	list    []imapFetchItem
+	seen    bool // reading sets \Seen
+	summary bool // the store's summary is needed
+	text    bool // files are read even if the summary is known
+}
+
+// imapFetch is a FETCH under way. Answers are put together in out, which goes to
+// the connection when it is full: no lock is held then.
+type imapFetch struct {
+	c     *conn
+	view  *mailboxView
+	items *imapFetchItems
+	byUID bool
+	rev2  bool // there is no \Recent (RFC 9051, appendix E)
+
+	out      []byte
+	given    int // how often out was given to the connection
+	scratch  []byte
+	wire     []byte
+	keywords []string
+
+	gone bool  // messages were gone
+	cte  bool  // a part's encoding is not known
+	err  error // the first other failure; later messages were told nevertheless
+}
+
+// Messages are taken in batches: one lock for the flags of each. While bodies are
+// read, \Seen is set batch by batch, so those are small: a connection that breaks
+// leaves few marked that were never sent.
+const (
+	imapFetchBatch     = 512
+	imapFetchBatchSeen = 16
+	imapFetchOut       = 32 << 10
+)
+
+// run tells of the messages at spans. The only errors it returns are those that
+// end the connection; what befell single messages is in f.
+func (f *imapFetch) run(spans imapSpans) error {
+	f.keywords = f.view.keywords()
+	most := imapFetchBatch
+	if f.items.seen {
+		most = imapFetchBatchSeen
+	}
+	for _, span := range spans {
+		for span.from < span.to {
+			n := min(most, span.to-span.from)
+			if err := f.batch(span.from, f.view.uids()[span.from:span.from+n]); err != nil {
+				return err
+			}
+			span.from += n
+		}
+	}
+	return f.give()
+}
+
+// batch tells of messages that follow each other; the first has the index at.
+func (f *imapFetch) batch(at int, uids []uint32) error {
+	messages := f.view.messages(uids)
+	f.gone = f.gone || len(messages) < len(uids)
+	var marked []bool
+	if f.items.seen && !f.view.readOnly() {
+		marked = f.markSeen(messages)
+	}
+	var summaries []*messageSummary
+	if f.items.summary {
+		summaries = f.summaries(messages)
+	}
+	for i := range messages {
+		m := &messages[i]
+		for uids[0] < m.uid { // every message is among uids
+			uids, at = uids[1:], at+1
+		}
+		var summary *messageSummary
+		if summaries != nil {
+			summary = summaries[i]
+		}
+		if err := f.row(at+1, m, summary, marked != nil && marked[i]); err != nil {
+			return err
+		}
+		if len(f.out) >= imapFetchOut {
+			if err := f.give(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// give hands what was put together to the connection.
+func (f *imapFetch) give() error {
+	_, err := f.c.Write(f.out)
+	f.out = f.out[:0]
+	f.given++
+	return err
+}
+
+// markSeen sets \Seen where it is not set, and tells where it did. A message that
+// cannot be marked is still shown.
+func (f *imapFetch) markSeen(messages []mailboxMessage) (marked []bool) {
+	var unseen []uint32
+	for i := range messages {
+		if messages[i].flags&mailboxFlagSeen == 0 {
+			unseen = append(unseen, messages[i].uid)
+		}
+	}
+	if len(unseen) == 0 {
+		return nil
+	}
+	if _, err := f.view.store(unseen, mailboxAdd, mailboxFlagSeen, true, 0); err != nil {
+		f.fail(err)
+		return nil
+	}
+	marked = make([]bool, len(messages))
+	for i := range messages {
+		if messages[i].flags&mailboxFlagSeen == 0 {
+			messages[i].flags |= mailboxFlagSeen
+			marked[i] = true
+		}
+	}
+	return marked
+}
+
+// summaries gives the summaries of messages, nil where there is none to be had.
+// Files that have to be read are read on all cores.
+func (f *imapFetch) summaries(messages []mailboxMessage) []*messageSummary {
+	list := make([]*messageSummary, len(messages))
+	var missing []int
+	for i := range messages {
+		if list[i] = f.view.knownSummary(messages[i].uid); list[i] == nil {
+			missing = append(missing, i)
+		}
+	}
+	errs := make([]error, len(missing))
+	imapParallel(len(missing), func(_, n int) {
+		i := missing[n]
+		list[i], errs[n] = f.view.summary(messages[i].uid)
+	})
+	for _, err := range errs {
+		f.fail(err)
+	}
+	return list
+}
+
+// imapWorkersMost bounds how many cores one command uses.
+const imapWorkersMost = 8
+
+// imapParallel calls do for each number below n, on several cores if that is worth
+// a goroutine. Calls with the same worker number come one after the other.
+func imapParallel(n int, do func(worker, i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n/4, imapWorkersMost)
+	if workers < 2 {
+		for i := range n {
+			do(0, i)
+		}
+		return
+	}
+	var next atomic.Int32
+	var wg sync.WaitGroup
+	for worker := range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(worker, i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// errImapNoSummary says that a summary could not be made, and why was noted when
+// that was tried.
+var errImapNoSummary = errors.New("no summary")
+
+// fail notes what kept a message from being told whole.
+func (f *imapFetch) fail(err error) {
+	switch {
+	case err == nil, err == errImapNoSummary:
+	case errors.Is(err, errMailboxExpunged), errors.Is(err, errMailboxGone):
+		f.gone = true
+	case errors.Is(err, errImapUnknownCTE):
+		f.cte = true
+	case f.err == nil:
+		f.err = err
+	}
+}
+
+// row writes one FETCH response. An item that cannot be told is left out.
+func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, marked bool) error {
+	body := imapBody{view: f.view, uid: m.uid, summary: summary}
+	defer body.close()
+	start, given := len(f.out), f.given
+	f.out = append(f.out, "* "...)
+	f.out = strconv.AppendInt(f.out, int64(seq), 10)
+	f.out = append(f.out, " FETCH ("...)
+	first := true
+	if marked {
+		f.out = append(f.out, "FLAGS "...)
+		f.out = f.appendFlags(m)
+		first = false
+	}
+	for i := range f.items.list {
+		item := &f.items.list[i]
+		if marked && item.kind == imapFetchFlags {
+			continue
+		}
+		mark, before := len(f.out), f.given
+		if !first {
+			f.out = append(f.out, ' ')
+		}
+		f.out = append(f.out, item.label...)
+		err := f.item(item, m, &body)
+		if err == nil {
+			first = false
+			continue
+		}
+		if broken := (imapBrokenError{}); errors.As(err, &broken) || f.given != before {
+			return err
+		}
+		f.fail(err)
+		f.out = f.out[:mark]
+	}
+	if first && f.given == given {
+		f.out = f.out[:start] // nothing could be told
+		return nil
+	}
+	f.out = append(f.out, ")\r\n"...)
+	return nil
+}
+
+// item writes the value of one item.
+func (f *imapFetch) item(item *imapFetchItem, m *mailboxMessage, body *imapBody) error {
+	switch item.kind {
+	case imapFetchUID:
+		f.out = strconv.AppendUint(f.out, uint64(m.uid), 10)
+	case imapFetchFlags:
+		f.out = f.appendFlags(m)
+	case imapFetchDate:
+		if m.date < 0 {
+			date, err := f.view.date(m.uid)
+			if err != nil {
+				return err
+			}
+			m.date = date.Unix()
+		}
+		f.out = imapAppendDate(f.out, m.date)
+	case imapFetchSize:
+		if m.size < 0 {
+			size, err := f.view.size(m.uid)
+			if err != nil {
+				return err
+			}
+			m.size = size
+		}
+		f.out = strconv.AppendInt(f.out, m.size, 10)
+	case imapFetchEnvelope, imapFetchBodyStructure:
+		if body.summary == nil {
+			return errImapNoSummary
+		}
+		if item.kind == imapFetchEnvelope {
+			f.out = append(f.out, body.summary.envelope...)
+		} else {
+			f.out = append(f.out, body.summary.bodyStructure...)
+		}
+	case imapFetchBody:
+		return f.structure(body)
+	case imapFetchSection:
+		return f.body(body, item)
+	case imapFetchBinary:
+		return f.binary(body, item)
+	case imapFetchBinarySize:
+		return f.binarySize(body, item)
+	}
+	return nil
+}
+
+// structure writes BODY, the structure without extension data.
+func (f *imapFetch) structure(body *imapBody) error {
+	root, err := body.tree()
+	if err != nil {
+		return err
+	}
+	out, err := messageAppendStructure(f.out, body.f, root, false)
+	if err == nil {
+		f.out = out
+	}
+	return err
+}
+
+func (f *imapFetch) appendFlags(m *mailboxMessage) []byte {
+	return imapAppendFlags(f.out, m.flags, m.recent && !f.rev2, f.keywords)
+}
+
+// imapAppendFlags appends a message's flags as a list.
+func imapAppendFlags(dst []byte, flags mailboxFlags, recent bool, keywords []string) []byte {
+	dst = append(dst, '(')
+	start := len(dst)
+	add := func(name string) {
+		if len(dst) > start {
+			dst = append(dst, ' ')
+		}
+		dst = append(dst, name...)
+	}
+	for _, flag := range imapFlags {
+		if flags&flag.bit != 0 {
+			add(flag.name)
+		}
+	}
+	if recent {
+		add(`\Recent`)
+	}
+	if flags&mailboxFlagForwarded != 0 {
+		add("$Forwarded")
+	}
+	for i, name := range keywords {
+		if name != "" && flags&(1<<(mailboxKeyword0+i)) != 0 {
+			add(name)
+		}
+	}
+	return append(dst, ')')
+}
+
+// imapFlags are the system flags (RFC 9051, section 2.3.2).
+var imapFlags = []struct {
+	name string
+	bit  mailboxFlags
+}{
+	{`\Answered`, mailboxFlagAnswered},
+	{`\Flagged`, mailboxFlagFlagged},
+	{`\Deleted`, mailboxFlagDeleted},
+	{`\Seen`, mailboxFlagSeen},
+	{`\Draft`, mailboxFlagDraft},
+}
+
+// imapAppendDate appends INTERNALDATE, in this machine's time zone.
+func imapAppendDate(dst []byte, date int64) []byte {
+	return time.Unix(date, 0).AppendFormat(dst, `"_2-Jan-2006 15:04:05 -0700"`)
+}

@@ -1,0 +1,358 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+)
+
+// SEARCH and UID SEARCH (RFC 9051, section 6.4.4), with the result options of
+// ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
+
+// imapSearch is a search under way.
+type imapSearch struct {
+	view    *mailboxView
+	key     imapSearchKey
+	needles []string               // what is looked for in text, by number
+	has     [imapCostText + 1]bool // there are keys of this cost
+	hasDate bool                   // of imapCostStat: of the date
+	hasSize bool                   // and of the size
+	workers [imapWorkersMost]imapSearchWorker
+}
+
+// imapSearchWorker is what one core needs for its messages, one after the other.
+type imapSearchWorker struct {
+	texts []*messageText // by needle, made when they are needed
+	file  []byte         // the message, if it is not large
+	r     bytes.Reader   // of file
+	err   error
+}
+
+// imapSearchMessage is what is known of a message while it is held against the keys.
+type imapSearchMessage struct {
+	mailboxMessage
+	index   int // in the session's numbering
+	known   imapSearchCost
+	search  *imapSearch
+	worker  *imapSearchWorker
+	summary *messageSummary
+	header  []byte
+	body    imapBody
+	text    io.ReaderAt // the whole message
+	err     error
+}
+
+const (
+	imapSearchBatch = 1024
+	imapSearchSmall = 1 << 20 // larger messages are not read into memory
+)
+
+// prepare is to be called once, before find.
+func (s *imapSearch) prepare(saved []uint32) {
+	s.key.resolve(s.view, saved)
+	s.key.each(func(k *imapSearchKey) {
+		s.has[k.kind.cost()] = true
+		s.hasDate = s.hasDate || k.kind == imapSearchDate
+		s.hasSize = s.hasSize || k.kind == imapSearchSize
+	})
+}
+
+// find gives the indexes of the messages that match, ascending. With first or last
+// it stops when it has found the first or the last one; others may be among what it
+// gives.
+func (s *imapSearch) find(first, last bool) (hits []int, err error) {
+	spans := s.key.candidates(len(s.view.uids()))
+	if !first && !last {
+		return s.findIn(spans, false, false)
+	}
+	if first {
+		if hits, err = s.findIn(spans, true, false); err != nil || len(hits) == 0 {
+			return hits, err
+		}
+	}
+	if last {
+		more, err := s.findIn(spans, true, true)
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, more...)
+	}
+	slices.Sort(hits)
+	return slices.Compact(hits), nil
+}
+
+// findIn looks at spans, batch by batch, with stop only until a batch has a hit.
+func (s *imapSearch) findIn(spans imapSpans, stop, backwards bool) (hits []int, err error) {
+	batch := imapSearchBatch
+	if stop && (s.has[imapCostHeader] || s.has[imapCostText]) {
+		batch = 32
+	}
+	spans = slices.Clone(spans)
+	for len(spans) > 0 && !(stop && len(hits) > 0) {
+		at := 0
+		if backwards {
+			at = len(spans) - 1
+		}
+		span := &spans[at]
+		n := min(batch, span.to-span.from)
+		from := span.from
+		if backwards {
+			from = span.to - n
+			span.to = from
+		} else {
+			span.from += n
+		}
+		if hits, err = s.batch(hits, from, s.view.uids()[from:from+n]); err != nil {
+			return nil, err
+		}
+		if span.from == span.to {
+			spans = slices.Delete(spans, at, at+1)
+		}
+	}
+	return hits, nil
+}
+
+// batch looks at messages that follow each other; the first has the index at.
+func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
+	messages := s.view.messages(uids)
+	said := make([]imapMaybe, len(uids)) // gone messages stay imapNever
+	var open []imapSearchOpen
+	n := 0
+	for i := range messages {
+		for uids[n] < messages[i].uid {
+			n++
+		}
+		m := imapSearchMessage{mailboxMessage: messages[i], index: at + n}
+		if said[n] = s.key.match(&m); said[n] == imapUnknown {
+			open = append(open, imapSearchOpen{i, n})
+		}
+	}
+	imapParallel(len(open), func(worker, i int) {
+		m := imapSearchMessage{mailboxMessage: messages[open[i].message], index: at + open[i].place,
+			search: s, worker: &s.workers[worker]}
+		said[open[i].place] = m.decide()
+	})
+	for i := range s.workers {
+		if err := s.workers[i].err; err != nil {
+			return nil, err
+		}
+	}
+	for i, yes := range said {
+		if yes == imapSurely {
+			hits = append(hits, at+i)
+		}
+	}
+	return hits, nil
+}
+
+// imapSearchOpen is a message that is not decided yet.
+type imapSearchOpen struct{ message, place int }
+
+// decide learns more and more of a message until it is known whether it matches.
+// One that is gone does not.
+func (m *imapSearchMessage) decide() imapMaybe {
+	defer m.body.close()
+	if m.worker.err != nil {
+		return imapNever
+	}
+	for m.known = imapCostStat; m.known <= imapCostText; m.known++ {
+		if !m.search.has[m.known] {
+			continue
+		}
+		said := imapUnknown
+		if err := m.learn(); err != nil {
+			m.err = err
+		} else {
+			said = m.search.key.match(m)
+		}
+		if errors.Is(m.err, errMailboxExpunged) || errors.Is(m.err, errMailboxGone) {
+			return imapNever
+		} else if m.err != nil {
+			m.worker.err = fmt.Errorf("searching message %d: %w", m.uid, m.err)
+			return imapNever
+		}
+		if said != imapUnknown {
+			return said
+		}
+	}
+	return imapNever
+}
+
+// knows tells whether m's facts are enough for k.
+func (m *imapSearchMessage) knows(k *imapSearchKey) bool {
+	switch k.kind {
+	case imapSearchDate:
+		return m.date >= 0
+	case imapSearchSize:
+		return m.size >= 0
+	}
+	return m.known >= k.kind.cost()
+}
+
+// learn finds out what keys of the cost m.known need.
+func (m *imapSearchMessage) learn() (err error) {
+	view := m.search.view
+	switch m.known {
+	case imapCostStat:
+		if m.search.hasDate && m.date < 0 {
+			date, err := view.date(m.uid)
+			if err != nil {
+				return err
+			}
+			m.date = date.Unix()
+		}
+		if m.search.hasSize && m.size < 0 {
+			m.size, err = view.size(m.uid)
+		}
+	case imapCostSummary:
+		m.summary, err = view.summary(m.uid)
+	case imapCostHeader:
+		err = m.readHeader()
+	case imapCostText:
+		err = m.read()
+	}
+	return err
+}
+
+// readHeader reads the header, with all else if that is going to be needed.
+func (m *imapSearchMessage) readHeader() error {
+	m.body.view, m.body.uid, m.body.summary = m.search.view, m.uid, m.summary
+	if m.search.has[imapCostText] {
+		if err := m.read(); err != nil {
+			return err
+		}
+	}
+	top, err := m.body.top()
+	if err != nil {
+		return err
+	}
+	r := m.text
+	if r == nil {
+		r = m.body.f
+	}
+	m.header, err = messageReadHeader(r, top)
+	return err
+}
+
+// read reads the message and its MIME tree. A large message stays on disk.
+func (m *imapSearchMessage) read() error {
+	if m.text != nil {
+		return nil
+	}
+	b, w := &m.body, m.worker
+	b.view, b.uid = m.search.view, m.uid
+	if err := b.open(); err != nil {
+		return err
+	}
+	m.text = b.f
+	if b.size <= imapSearchSmall {
+		w.file = slices.Grow(w.file[:0], int(b.size))[:b.size]
+		if n, err := b.f.ReadAt(w.file, 0); n < len(w.file) {
+			return fmt.Errorf("reading: %w", err)
+		}
+		w.r.Reset(w.file)
+		m.text = &w.r
+	}
+	var err error
+	b.root, err = messageParse(m.text, b.size)
+	return err
+}
+
+// needle gives what this core has prepared to look for k's text.
+func (m *imapSearchMessage) needle(k *imapSearchKey) *messageText {
+	w := m.worker
+	if w.texts == nil {
+		w.texts = make([]*messageText, len(m.search.needles))
+	}
+	if w.texts[k.needle] == nil {
+		w.texts[k.needle] = newMessageText(m.search.needles[k.needle])
+	}
+	return w.texts[k.needle]
+}
+
+// inText holds BODY and TEXT against the message. Every message contains the empty
+// string.
+func (m *imapSearchMessage) inText(k *imapSearchKey) imapMaybe {
+	if k.text == "" {
+		return imapSurely
+	}
+	found, err := m.needle(k).inBody(m.text, m.body.root, k.kind == imapSearchText)
+	if err != nil {
+		m.err = err
+		return imapUnknown
+	}
+	return imapSay(found)
+}
+
+// imapSearchReturn is the result options (RFC 4731, section 3.1; RFC 5182, section
+// 2.1). Without any, the answer is an untagged SEARCH.
+type imapSearchReturn struct {
+	given, min, max, all, count, save bool
+}
+
+// numbers gives sequence numbers or UIDs of what was found.
+func (s *imapSearch) numbers(hits []int, byUID bool) []uint32 {
+	list := make([]uint32, len(hits))
+	for i, hit := range hits {
+		if byUID {
+			list[i] = s.view.uids()[hit]
+		} else {
+			list[i] = uint32(hit + 1)
+		}
+	}
+	return list
+}
+
+// imapAppendSearch appends an untagged SEARCH.
+func imapAppendSearch(dst []byte, numbers []uint32) []byte {
+	dst = append(dst, "* SEARCH"...)
+	for _, n := range numbers {
+		dst = append(dst, ' ')
+		dst = strconv.AppendUint(dst, uint64(n), 10)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4).
+func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn, numbers []uint32) []byte {
+	dst = append(dst, `* ESEARCH (TAG "`...)
+	dst = append(dst, tag...)
+	dst = append(dst, `")`...)
+	if byUID {
+		dst = append(dst, " UID"...)
+	}
+	if len(numbers) > 0 {
+		if ret.min {
+			dst = strconv.AppendUint(append(dst, " MIN "...), uint64(numbers[0]), 10)
+		}
+		if ret.max {
+			dst = strconv.AppendUint(append(dst, " MAX "...), uint64(numbers[len(numbers)-1]), 10)
+		}
+		if ret.all {
+			dst = imapAppendSet(append(dst, " ALL "...), numbers)
+		}
+	}
+	if ret.count {
+		dst = strconv.AppendInt(append(dst, " COUNT "...), int64(len(numbers)), 10)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// saves gives what "$" stands for after a search with SAVE: with MIN and MAX alone,
+// those messages only (RFC 5182, section 2.4).
+func (ret imapSearchReturn) saves(uids []uint32) []uint32 {
+	if ret.all || ret.count || !ret.min && !ret.max || len(uids) == 0 {
+		return uids
+	}
+	var kept []uint32
+	if ret.min {
+		kept = append(kept, uids[0])
+	}
+	if last := uids[len(uids)-1]; ret.max && (len(kept) == 0 || kept[0] != last) {
+		kept = append(kept, last)
+	}
+	return kept
+}
