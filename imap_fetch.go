@@ -39,7 +39,6 @@ type imapFetchItems struct {
 	list    []imapFetchItem
 	seen    bool // reading sets \Seen
 	summary bool // the store's summary is needed
-	text    bool // files are read even if the summary is known
 }
 
 // imapFetch is a FETCH under way. Answers are put together in out, which goes to

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/htmlindex"
+)
+
+// The criteria of SEARCH as they are written (RFC 9051, section 9, search-program;
+// RFC 5032; RFC 5182).
+
+// Limits of one SEARCH. They are far above what a client makes of a person's wish.
+const (
+	imapSearchDepth   = 50
+	imapSearchKeys    = 1000
+	imapSearchNeedles = 100
+)
+
+// imapSearchFlagKeys are the keys that ask for a system flag.
+var imapSearchFlagKeys = map[string]imapSearchKey{
+	"ALL":        {kind: imapSearchAnd},
+	"ANSWERED":   {kind: imapSearchFlags, flags: mailboxFlagAnswered},
+	"DELETED":    {kind: imapSearchFlags, flags: mailboxFlagDeleted},
+	"DRAFT":      {kind: imapSearchFlags, flags: mailboxFlagDraft},
+	"FLAGGED":    {kind: imapSearchFlags, flags: mailboxFlagFlagged},
+	"SEEN":       {kind: imapSearchFlags, flags: mailboxFlagSeen},
+	"UNANSWERED": {kind: imapSearchFlags, flags: mailboxFlagAnswered, not: true},
+	"UNDELETED":  {kind: imapSearchFlags, flags: mailboxFlagDeleted, not: true},
+	"UNDRAFT":    {kind: imapSearchFlags, flags: mailboxFlagDraft, not: true},
+	"UNFLAGGED":  {kind: imapSearchFlags, flags: mailboxFlagFlagged, not: true},
+	"UNSEEN":     {kind: imapSearchFlags, flags: mailboxFlagSeen, not: true},
+	"RECENT":     {kind: imapSearchRecent}, // RFC 3501, section 6.4.4, as the next two
+	"OLD":        {kind: imapSearchRecent, not: true},
+	"NEW": {kind: imapSearchAnd, keys: []imapSearchKey{{kind: imapSearchRecent},
+		{kind: imapSearchFlags, flags: mailboxFlagSeen, not: true}}},
+}
+
+// imapSearchDateKeys are the keys with a date: which days they mean.
+var imapSearchDateKeys = map[string]struct {
+	kind        imapSearchKind
+	since, upto bool // from the day on, up to the day
+}{
+	"BEFORE":     {imapSearchDate, false, false},
+	"ON":         {imapSearchDate, true, true},
+	"SINCE":      {imapSearchDate, true, false},
+	"SENTBEFORE": {imapSearchSent, false, false},
+	"SENTON":     {imapSearchSent, true, true},
+	"SENTSINCE":  {imapSearchSent, true, false},
+}
+
+// imapSearchParser reads keys and counts them.
+type imapSearchParser struct {
+	r       *imapReader
+	now     time.Time
+	convert func(string) (string, bool) // from the charset of the command to UTF-8
+	keys    int
+	needles []string
+}
+
+// readCriteria reads keys up to the end of the command, or of a list. All of them
+// must match.
+func (p *imapSearchParser) readCriteria(depth int) (imapSearchKey, error) {
+	all := imapSearchKey{kind: imapSearchAnd}
+	for {
+		key, err := p.readKey(depth)
+		if err != nil {
+			return all, err
+		}
+		all.keys = append(all.keys, key)
+		if !p.r.take(' ') {
+			break
+		}
+	}
+	if len(all.keys) == 1 {
+		return all.keys[0], nil
+	}
+	return all, nil
+}
+
+// readKey reads one key.
+func (p *imapSearchParser) readKey(depth int) (key imapSearchKey, err error) {
+	if p.keys++; p.keys > imapSearchKeys || depth > imapSearchDepth {
+		return key, imapBad("too many search keys")
+	}
+	switch c := p.r.peek(); {
+	case c == '(':
+		p.r.take('(')
+		key, err := p.readCriteria(depth + 1)
+		if err == nil && !p.r.take(')') {
+			err = imapBad("a ) is missing")
+		}
+		return key, err
+	case '0' <= c && c <= '9', c == '*', c == '$':
+		key.kind = imapSearchSeqs
+		key.set, err = p.r.readSet()
+		return key, err
+	}
+	word, err := p.r.readAtom()
+	if err != nil {
+		return key, err
+	}
+	name := strings.ToUpper(word)
+	if known, ok := imapSearchFlagKeys[name]; ok {
+		return known, nil
+	}
+	switch name {
+	case "NOT", "OR":
+		return p.readLogic(name, depth+1)
+	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER",
+		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
+	default:
+		if _, ok := imapSearchDateKeys[name]; !ok {
+			return key, imapBad("unknown search key " + name)
+		}
+	}
+	if err := p.r.readSpace(); err != nil {
+		return key, err
+	}
+	return p.readArgument(name)
+}
+
+// readLogic reads what follows NOT and OR.
+func (p *imapSearchParser) readLogic(name string, depth int) (key imapSearchKey, err error) {
+	if err = p.r.readSpace(); err != nil {
+		return key, err
+	}
+	if key, err = p.readKey(depth); err != nil || name == "NOT" {
+		key.not = !key.not
+		return key, err
+	}
+	if err = p.r.readSpace(); err != nil {
+		return key, err
+	}
+	other, err := p.readKey(depth)
+	return imapSearchKey{kind: imapSearchOr, keys: []imapSearchKey{key, other}}, err
+}
+
+// readArgument reads the argument of the key that name says.
+func (p *imapSearchParser) readArgument(name string) (key imapSearchKey, err error) {
+	switch name {
+	case "KEYWORD", "UNKEYWORD":
+		word, err := p.r.readAtom()
+		return imapSearchKey{kind: imapSearchFlags, words: []string{word}, not: name == "UNKEYWORD"}, err
+	case "UID":
+		key.kind = imapSearchUIDs
+		key.set, err = p.r.readSet()
+		return key, err
+	case "LARGER", "SMALLER":
+		return p.readSize(name)
+	case "YOUNGER", "OLDER":
+		return p.readInterval(name)
+	case "FROM", "TO", "CC", "BCC", "SUBJECT":
+		return p.readText(imapSearchHeader, name)
+	case "HEADER":
+		field, err := p.r.readAstring()
+		if err == nil {
+			err = p.r.readSpace()
+		}
+		if err != nil {
+			return key, err
+		}
+		return p.readText(imapSearchHeader, field)
+	case "BODY":
+		return p.readText(imapSearchBody, "")
+	case "TEXT":
+		return p.readText(imapSearchText, "")
+	}
+	return p.readDate(name)
+}
+
+func (p *imapSearchParser) readSize(name string) (imapSearchKey, error) {
+	n, err := p.r.readNumber64()
+	if name == "LARGER" {
+		return imapSearchKey{kind: imapSearchSize, from: n, to: math.MaxInt64}, err
+	}
+	return imapSearchKey{kind: imapSearchSize, from: -1, to: n}, err
+}
+
+// readInterval reads seconds before now (RFC 5032, section 3).
+func (p *imapSearchParser) readInterval(name string) (imapSearchKey, error) {
+	n, err := p.r.readNumber64()
+	if err == nil && (n == 0 || n > math.MaxUint32) {
+		err = imapBad("not a number of seconds")
+	}
+	then := p.now.Unix() - n
+	if name == "YOUNGER" {
+		return imapSearchKey{kind: imapSearchDate, from: then, to: math.MaxInt64}, err
+	}
+	return imapSearchKey{kind: imapSearchDate, from: math.MinInt64, to: then + 1}, err
+}
+
+// readText reads what is to be looked for, in a header field or in the text.
+func (p *imapSearchParser) readText(kind imapSearchKind, field string) (key imapSearchKey, err error) {
+	raw, err := p.r.readAstring()
+	if err != nil {
+		return key, err
+	}
+	text, ok := p.convert(raw)
+	if !ok {
+		return key, imapBad("what is to be searched for is not in the charset of the command")
+	}
+	if len(p.needles) == imapSearchNeedles {
+		return key, imapBad("too many texts to search for")
+	}
+	if kind == imapSearchHeader && !messageUsualField(field) {
+		kind = imapSearchOtherHeader
+	}
+	p.needles = append(p.needles, text)
+	return imapSearchKey{kind: kind, name: field, text: text, needle: len(p.needles) - 1}, nil
+}
+
+// readDate reads a day for the key that name says.
+func (p *imapSearchParser) readDate(name string) (key imapSearchKey, err error) {
+	text, err := p.r.readAstring()
+	if err != nil {
+		return key, err
+	}
+	day, ok := imapParseDay(text)
+	if !ok {
+		return key, imapBad("not a date: " + text)
+	}
+	how := imapSearchDateKeys[name]
+	from, to := day.Unix()/86400, day.Unix()/86400+1
+	if how.kind == imapSearchDate {
+		from, to = imapSearchDays(day.Date())
+	}
+	switch {
+	case !how.since:
+		from, to = math.MinInt64, from
+	case !how.upto:
+		to = math.MaxInt64
+	}
+	return imapSearchKey{kind: how.kind, from: from, to: to}, nil
+}
+
+// imapParseDay reads date-text, such as 1-Feb-1994, as midnight UTC.
+func imapParseDay(text string) (day time.Time, ok bool) {
+	if len(text) > 1 && text[0] == ' ' { // date-day-fixed, which Dovecot takes as well
+		text = text[1:]
+	}
+	day, err := time.Parse("2-Jan-2006", text)
+	return day, err == nil
+}
+
+// imapCharset gives a function that converts from a charset to UTF-8 and says
+// whether its argument is in it. ok is false for a charset nobody knows.
+func imapCharset(name string) (convert func(string) (string, bool), ok bool) {
+	switch strings.ToUpper(name) {
+	case "UTF-8", "UTF8", "US-ASCII", "ASCII":
+		return func(s string) (string, bool) { return s, utf8.ValidString(s) }, true
+	}
+	enc, err := htmlindex.Get(name)
+	if err != nil {
+		return nil, false
+	}
+	return func(s string) (string, bool) {
+		text, err := enc.NewDecoder().String(s)
+		return text, err == nil
+	}, true
+}
