@@ -8,7 +8,7 @@ import (
 )
 
 // imapTestReader reads from text as if a client had sent it as one command.
-func imapTestReader(text string) *imapReader { return &imapReader{b: []byte(text)} }
+func imapTestReader(text string) *imapReader { return &imapReader{line: []byte(text)} }
 
 func TestImapFetchItems(t *testing.T) {
 	for text, want := range map[string]string{
@@ -100,7 +100,7 @@ func TestImapFetchItems(t *testing.T) {
 	}
 }
 
-func imapTestRest(r *imapReader) string { return string(r.b) }
+func imapTestRest(r *imapReader) string { return string(r.line) }
 
 func FuzzIMAPFetchItems(f *testing.F) {
 	for _, seed := range []string{"ALL", "(UID FLAGS BODY.PEEK[1.2.HEADER.FIELDS (a \"b\")]<0.10>)", "BINARY.SIZE[1]", "BODY[]", "(RFC822.TEXT BODY)"} {

@@ -27,3 +27,29 @@ func logAuthFirstLogin(log *slog.Logger, path string, err error) {
 	}
 	log.Info("first login: removed the file with the first password", "file", path)
 }
+
+// logLogin says that a user has logged in; how is the command that did it.
+func logLogin(log *slog.Logger, user, how string) {
+	log.Info("login", "user", user, "by", how)
+}
+
+// logLoginFailed says that a login was refused; user is what the client called itself.
+func logLoginFailed(log *slog.Logger, user, how string, err error) {
+	log.Warn("login failed", "user", user[:min(len(user), 80)], "by", how, "err", err)
+}
+
+// logCommandFailed says that a command failed for a reason that is ours: the client
+// hears only that it happened.
+func logCommandFailed(log *slog.Logger, user, command string, err error) {
+	log.Error("command failed", "user", user, "command", command, "err", err)
+}
+
+// logSessionEnd says why a session ended otherwise than by the client's good-bye.
+func logSessionEnd(log *slog.Logger, user string, err error) {
+	log.Debug("session ended", "user", user, "err", err)
+}
+
+// logIMAPClient notes what a client says it is (RFC 2971), names and values in turn.
+func logIMAPClient(log *slog.Logger, user string, pairs []string) {
+	log.Debug("IMAP client", "user", user, "id", pairs)
+}

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The IMAP door, RFC 9051 (IMAP4rev2) and RFC 3501 (IMAP4rev1), and extensions. It
+// knows the protocol; folders and messages are the mailbox room's, what is in a message
+// is the message room's.
+//
+//	not authenticated --LOGIN, AUTHENTICATE--> authenticated --SELECT, EXAMINE--> selected
+//	selected --CLOSE, UNSELECT--> authenticated
+//	any --LOGOUT--> logout
+//
+// A command is a row of imapCommands, a method cmdX, and a dialog in testdata/imap.
+// The method reads all arguments, then acts, then returns its outcome as an error
+// (imap_reply.go); the loop writes the tagged response, and before it what the
+// session must be told of its mailbox.
+
+// imapDoor is what all IMAP sessions share. Its values do not change while sessions
+// use it; a reload makes a new one.
+type imapDoor struct {
+	auth      *auth
+	store     *mailboxStore
+	hostname  string
+	version   string      // for ID
+	tls       *tls.Config // for STARTTLS; nil: not offered
+	plaintext authPlaintext
+
+	appendLimit int64  // bytes of the largest message that APPEND takes
+	separator   byte   // between the parts of a mailbox name: '/' or '.'
+	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
+}
+
+type imapState uint8
+
+const (
+	imapNotAuthenticated imapState = 1 << iota
+	imapAuthenticated
+	imapSelectedState
+	imapLogout
+
+	imapAnyState = imapNotAuthenticated | imapAuthenticated | imapSelectedState
+	imapLoggedIn = imapAuthenticated | imapSelectedState
+)
+
+const (
+	imapAutologout = 30 * time.Minute // RFC 9051, section 5.4: at least that
+	imapBadMost    = 10               // bad commands before login end the connection
+)
+
+// imapCommand is a row of the command table.
+type imapCommand struct {
+	states   imapState
+	usesSeqs bool // takes sequence numbers, or tells them: no EXPUNGE meanwhile (RFC 9051, section 7.5.1)
+	run      func(*imapSession) error
+}
+
+var imapCommands map[string]imapCommand
+
+func init() { // apart, since CAPABILITY is in it and in what it calls
+	imapCommands = map[string]imapCommand{
+		"CAPABILITY": {imapAnyState, false, (*imapSession).cmdCapability}, // RFC 9051, section 6.1.1
+		"NOOP":       {imapAnyState, false, (*imapSession).cmdNoop},       // RFC 9051, section 6.1.2
+		"LOGOUT":     {imapAnyState, false, (*imapSession).cmdLogout},     // RFC 9051, section 6.1.3
+		"ID":         {imapAnyState, false, (*imapSession).cmdID},         // RFC 2971, section 3.1
+
+		"STARTTLS":     {imapNotAuthenticated, false, (*imapSession).cmdStartTLS},     // RFC 9051, section 6.2.1
+		"AUTHENTICATE": {imapNotAuthenticated, false, (*imapSession).cmdAuthenticate}, // RFC 9051, section 6.2.2; RFC 4959
+		"LOGIN":        {imapNotAuthenticated, false, (*imapSession).cmdLogin},        // RFC 9051, section 6.2.3
+
+		"ENABLE":      {imapAuthenticated, false, (*imapSession).cmdEnable},   // RFC 9051, section 6.3.1
+		"SELECT":      {imapLoggedIn, false, (*imapSession).cmdSelect},        // RFC 9051, section 6.3.2
+		"EXAMINE":     {imapLoggedIn, false, (*imapSession).cmdExamine},       // RFC 9051, section 6.3.3
+		"CREATE":      {imapLoggedIn, false, (*imapSession).cmdCreate},        // RFC 9051, section 6.3.4; RFC 6154
+		"DELETE":      {imapLoggedIn, false, (*imapSession).cmdDelete},        // RFC 9051, section 6.3.5
+		"RENAME":      {imapLoggedIn, false, (*imapSession).cmdRename},        // RFC 9051, section 6.3.6
+		"SUBSCRIBE":   {imapLoggedIn, false, (*imapSession).cmdSubscribe},     // RFC 9051, section 6.3.7
+		"UNSUBSCRIBE": {imapLoggedIn, false, (*imapSession).cmdUnsubscribe},   // RFC 9051, section 6.3.8
+		"LIST":        {imapLoggedIn, false, (*imapSession).cmdList},          // RFC 9051, section 6.3.9; RFC 5258, RFC 5819
+		"LSUB":        {imapLoggedIn, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
+		"NAMESPACE":   {imapLoggedIn, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
+		"STATUS":      {imapLoggedIn, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
+		"APPEND":      {imapLoggedIn, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"IDLE":        {imapLoggedIn, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
+		"CHECK":       {imapSelectedState, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
+		"CLOSE":       {imapSelectedState, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
+		"UNSELECT":    {imapSelectedState, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
+	}
+}
+
+// imapSession is one client's connection.
+type imapSession struct {
+	door *imapDoor
+	c    *conn
+	r    imapReader
+
+	state    imapState
+	user     string
+	tree     *mailboxTree
+	selected *imapSelected // nil unless a mailbox is; replaced whole
+	rev2     bool          // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
+	utf8     bool          // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
+
+	tag  string
+	name string // of the command that is running, such as "UID FETCH"
+	bad  int    // bad commands before login
+}
+
+// imapSelected is the mailbox that is selected.
+type imapSelected struct {
+	view     *mailboxView
+	keywords []string // that the client was told of
+	exists   int      // likewise
+	recent   int      // likewise
+	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
+}
+
+// byUID tells whether the command that is running takes UIDs.
+func (s *imapSession) byUID() bool { return strings.HasPrefix(s.name, "UID ") }
+
+// serve speaks with one client until it leaves, and closes the connection.
+func (d *imapDoor) serve(c *conn) {
+	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapNotAuthenticated}
+	defer c.Close()
+	defer s.unselect()
+	c.WriteString("* OK [CAPABILITY ")
+	c.WriteString(s.capabilities())
+	c.printf("] %s Letterbox is ready", d.hostname)
+	for s.state != imapLogout {
+		if err := s.serveOne(); err != nil {
+			logSessionEnd(c.log, s.user, err)
+			return
+		}
+	}
+	c.flush() // the client is leaving; whether it still hears BYE does not matter
+}
+
+// serveOne waits for a command and answers it. Its error ends the connection.
+func (s *imapSession) serveOne() error {
+	if err := s.wait(); err != nil {
+		return err
+	}
+	s.tag, s.name = "*", ""
+	err := s.r.next()
+	if errors.Is(err, errLineTooLong) {
+		return s.answer(imapBad("the line is too long"))
+	} else if err != nil {
+		return err
+	}
+	command, err := s.readCommand()
+	if err == nil {
+		if err = command.run(s); s.r.broken == nil {
+			err = s.tellBefore(command, err)
+		}
+	}
+	return s.answer(err)
+}
+
+// wait returns when input is there. Output goes out first, but not while the client
+// has sent more commands already.
+func (s *imapSession) wait() error {
+	if s.c.buffered() > 0 {
+		return nil
+	}
+	if err := s.c.flush(); err != nil {
+		return err
+	}
+	for until := time.Now().Add(imapAutologout); ; {
+		switch err := s.c.wait(max(time.Until(until), time.Millisecond)); {
+		case errors.Is(err, errWoken): // there is news, which waits for a command
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return s.bye("[INACTIVE] you were silent for 30 minutes", err)
+		case errors.Is(err, errShutdown):
+			return s.bye("[UNAVAILABLE] the server is shutting down", err)
+		default:
+			return err
+		}
+	}
+}
+
+// bye tells the client why the connection ends. It gives the reason back.
+func (s *imapSession) bye(text string, reason error) error {
+	s.c.printf("* BYE %s", text)
+	s.c.flush() // the reason for the end is known already
+	return reason
+}
+
+// readCommand reads tag and name.
+func (s *imapSession) readCommand() (command imapCommand, err error) {
+	tag, err := s.r.readTag()
+	if err != nil {
+		return command, err
+	}
+	s.tag = tag
+	if err := s.r.readSpace(); err != nil {
+		return command, imapBad("a command is missing")
+	}
+	if s.name, err = s.r.readWord(); err != nil {
+		return command, imapBad("a command is missing")
+	}
+	if s.name == "UID" {
+		if err := s.r.readSpace(); err != nil {
+			return command, imapBad("UID what?")
+		}
+		name, err := s.r.readWord()
+		if err != nil {
+			return command, imapBad("UID what?")
+		}
+		s.name += " " + name
+	}
+	command, ok := imapCommands[s.name]
+	if !ok {
+		return command, imapBad("there is no such command")
+	}
+	if command.states&s.state == 0 {
+		switch {
+		case s.state == imapNotAuthenticated:
+			return command, imapBad("log in first")
+		case s.state == imapSelectedState && s.name == "ENABLE":
+			return command, imapBad("ENABLE comes before SELECT") // RFC 9051, section 6.3.1
+		case command.states == imapNotAuthenticated:
+			return command, imapBad("you are logged in already")
+		}
+		return command, imapBad("select a mailbox first")
+	}
+	return command, nil
+}
+
+// tellBefore tells what happened in the mailbox, before a command's tagged response.
+// Not after BAD: that command has not been.
+func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
+	var bad imapBad
+	var bye imapBye
+	if s.selected == nil || errors.As(outcome, &bad) || errors.As(outcome, &bye) {
+		return outcome
+	}
+	if err := s.tell(!command.usesSeqs); err != nil && outcome == nil {
+		return err
+	}
+	return outcome
+}
+
+// answer writes the tagged response. Its error ends the connection.
+func (s *imapSession) answer(outcome error) error {
+	if s.r.broken != nil {
+		if errors.Is(s.r.broken, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		return s.r.broken
+	}
+	var ok imapOK
+	var bad imapBad
+	var bye imapBye
+	switch {
+	case outcome == nil:
+		s.respond("OK", "", s.name+" completed")
+	case outcome == imapDone:
+	case errors.As(outcome, &ok):
+		s.respond("OK", ok.code, ok.text)
+	case errors.As(outcome, &bye):
+		return s.bye(string(bye), outcome)
+	case errors.As(outcome, &bad):
+		if s.state == imapNotAuthenticated {
+			if s.bad++; s.bad >= imapBadMost {
+				return s.bye("too many bad commands", outcome)
+			}
+		}
+		s.respond("BAD", "", string(bad))
+		return s.r.drop()
+	case errors.Is(outcome, errLineTooLong): // after a literal
+		s.respond("BAD", "", "the line is too long")
+	default:
+		no, known := imapReply(outcome)
+		if !known {
+			logCommandFailed(s.c.log, s.user, s.name, outcome)
+		}
+		s.respond("NO", no.code, no.text)
+	}
+	return s.r.drop()
+}
+
+func (s *imapSession) respond(status, code, text string) {
+	s.c.WriteString(s.tag)
+	s.c.WriteString(" ")
+	s.c.WriteString(status)
+	if code != "" {
+		s.c.WriteString(" [" + code + "]")
+	}
+	s.c.WriteString(" " + text + "\r\n")
+}
+
+// tell tells the client what other sessions and programs did to the selected mailbox,
+// and what this command did: EXPUNGE (if it may be told now), EXISTS, RECENT, FLAGS,
+// FETCH.
+func (s *imapSession) tell(expunges bool) error {
+	sel := s.selected
+	changes, err := sel.view.sync(expunges)
+	if err != nil {
+		return err
+	}
+	var buf [512]byte
+	for _, number := range changes.numbers {
+		out := append(buf[:0], "* "...)
+		out = strconv.AppendUint(out, uint64(number), 10)
+		s.c.Write(append(out, " EXPUNGE\r\n"...))
+		sel.exists--
+	}
+	if len(changes.expunged) > 0 {
+		sel.forget(changes.expunged)
+	}
+	if n := len(sel.view.uids()); changes.exists || n != sel.exists {
+		sel.exists = n
+		s.c.printf("* %d EXISTS", n)
+	}
+	if !s.rev2 && changes.recent != sel.recent {
+		s.c.printf("* %d RECENT", changes.recent)
+	}
+	sel.recent = changes.recent
+	if len(changes.changed) > 0 {
+		s.tellFlags(changes.changed)
+	}
+	return nil
+}
+
+// forget drops expunged UIDs from what SEARCH has saved (RFC 5182, section 2.1).
+func (sel *imapSelected) forget(expunged []uint32) {
+	kept := sel.saved[:0]
+	for _, uid := range sel.saved {
+		for len(expunged) > 0 && expunged[0] < uid {
+			expunged = expunged[1:]
+		}
+		if len(expunged) == 0 || expunged[0] != uid {
+			kept = append(kept, uid)
+		}
+	}
+	sel.saved = kept
+}
+
+// tellFlags tells the flags of messages, UIDs ascending, and before them what
+// keywords there are if that is new.
+func (s *imapSession) tellFlags(uids []uint32) {
+	s.tellKeywords()
+	sel := s.selected
+	list := sel.view.uids()
+	withUID := s.rev2 || s.byUID() // RFC 9051, section 6.4.9
+	i := 0
+	var out []byte
+	for _, m := range sel.view.messages(uids) {
+		for i < len(list) && list[i] < m.uid {
+			i++
+		}
+		if i == len(list) || list[i] != m.uid {
+			continue
+		}
+		out = append(out[:0], "* "...)
+		out = strconv.AppendInt(out, int64(i+1), 10)
+		out = append(out, " FETCH ("...)
+		if withUID {
+			out = append(out, "UID "...)
+			out = strconv.AppendUint(out, uint64(m.uid), 10)
+			out = append(out, ' ')
+		}
+		out = append(out, "FLAGS "...)
+		out = imapAppendFlags(out, m.flags, m.recent && !s.rev2, sel.keywords)
+		s.c.Write(append(out, ")\r\n"...))
+	}
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+)
+
+// What comes before a mailbox: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS, AUTHENTICATE,
+// LOGIN, ENABLE.
+
+// imapCapabilities are those of a session that is logged in.
+const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
+	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT"
+
+// capabilities are those that hold in this state.
+func (s *imapSession) capabilities() string {
+	if s.state != imapNotAuthenticated {
+		return imapCapabilities
+	}
+	list := "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE"
+	if s.mayStartTLS() {
+		list += " STARTTLS"
+	}
+	if s.mayLogin() {
+		return list + " AUTH=PLAIN AUTH=LOGIN"
+	}
+	return list + " LOGINDISABLED"
+}
+
+func (s *imapSession) mayStartTLS() bool { return s.door.tls != nil && s.c.tlsState() == nil }
+
+// mayLogin tells whether a password may come over this connection.
+func (s *imapSession) mayLogin() bool {
+	return s.door.plaintext.allows(s.c.tlsState() != nil, s.c.isLocal())
+}
+
+func (s *imapSession) cmdCapability() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	s.c.printf("* CAPABILITY %s", s.capabilities())
+	return nil
+}
+
+func (s *imapSession) cmdNoop() error { return s.r.readEnd() }
+
+func (s *imapSession) cmdLogout() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	s.unselect()
+	s.state = imapLogout
+	s.c.printf("* BYE see you later")
+	return nil
+}
+
+const imapIDMost = 30 // pairs; RFC 2971, section 3.3
+
+func (s *imapSession) cmdID() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	var pairs []string
+	if s.r.peek() != '(' {
+		if word, err := s.r.readWord(); err != nil || word != "NIL" {
+			return imapBad("ID takes a list or NIL")
+		}
+	} else if err := s.r.readList(func() error {
+		value, isNil, err := s.r.readNstring()
+		if err == nil && isNil && len(pairs)%2 == 0 {
+			return imapBad("a field of ID has no name")
+		}
+		if pairs = append(pairs, value); len(pairs) > 2*imapIDMost {
+			return imapBad("too many fields")
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if len(pairs)%2 != 0 {
+		return imapBad("a field of ID has no value")
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	logIMAPClient(s.c.log, s.user, pairs)
+	out := append([]byte(nil), `* ID ("name" "Letterbox" "version" `...)
+	s.c.Write(append(imapAppendString(out, s.door.version), ")\r\n"...))
+	return nil
+}
+
+func (s *imapSession) cmdStartTLS() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	if s.door.tls == nil {
+		return imapBad("TLS is not set up here")
+	}
+	if s.c.tlsState() != nil {
+		return imapBad("this connection is TLS already")
+	}
+	s.respond("OK", "", "begin TLS now")
+	if err := s.c.startTLS(s.door.tls); err != nil {
+		return s.r.fail(err)
+	}
+	return imapDone
+}
+
+func (s *imapSession) cmdLogin() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	user, err := s.r.readAstring()
+	if err != nil {
+		return err
+	}
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	password, err := s.r.readAstring()
+	if err != nil {
+		return err
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	return s.login(user, password)
+}
+
+// login opens the user's mail.
+func (s *imapSession) login(user, password string) error {
+	if !s.mayLogin() {
+		return imapNo{"PRIVACYREQUIRED", "passwords are taken over TLS only"} // RFC 5530, section 3
+	}
+	name, err := s.door.auth.login(s.c.remoteAddr(), user, password)
+	switch {
+	case errors.Is(err, errAuthFailed):
+		logLoginFailed(s.c.log, user, s.name, err)
+		return imapNo{"AUTHENTICATIONFAILED", "no such user or wrong password"}
+	case err != nil:
+		logCommandFailed(s.c.log, user, s.name, err)
+		return imapNo{"UNAVAILABLE", "passwords cannot be checked now, try later"}
+	}
+	tree, err := s.door.store.tree(name)
+	if err != nil {
+		logCommandFailed(s.c.log, name, s.name, err)
+		return imapNo{"UNAVAILABLE", "your mail cannot be opened now, the log says why"}
+	}
+	s.user, s.tree, s.state = name, tree, imapAuthenticated
+	logLogin(s.c.log, name, s.name)
+	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
+}
+
+func (s *imapSession) cmdAuthenticate() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	mechanism, err := s.r.readWord()
+	if err != nil {
+		return err
+	}
+	initial, hasInitial := "", s.r.take(' ')
+	if hasInitial {
+		initial = s.r.readWhile(func(c byte) bool { return c > ' ' })
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	if !s.mayLogin() {
+		return imapNo{"PRIVACYREQUIRED", "passwords are taken over TLS only"}
+	}
+	switch mechanism {
+	case "PLAIN":
+		return s.authenticatePlain(initial, hasInitial)
+	case "LOGIN":
+		return s.authenticateLogin(initial, hasInitial)
+	}
+	return imapNo{"CANNOT", "there is no such mechanism here"}
+}
+
+// authenticatePlain is SASL PLAIN (RFC 4616).
+func (s *imapSession) authenticatePlain(initial string, hasInitial bool) error {
+	message, err := s.saslStep("", initial, hasInitial)
+	if err != nil {
+		return err
+	}
+	user, password, err := authParsePlain(message)
+	if err != nil {
+		return imapNo{"AUTHENTICATIONFAILED", err.Error()}
+	}
+	return s.login(user, password)
+}
+
+// authenticateLogin is SASL LOGIN, which no RFC has and old clients use.
+func (s *imapSession) authenticateLogin(initial string, hasInitial bool) error {
+	user, err := s.saslStep("User Name\x00", initial, hasInitial)
+	if err != nil {
+		return err
+	}
+	password, err := s.saslStep("Password\x00", "", false)
+	if err != nil {
+		return err
+	}
+	return s.login(string(user), string(password))
+}
+
+// saslStep sends a challenge and reads the client's answer to it, unless that came
+// with the command (RFC 4959: "=" stands for an empty one).
+func (s *imapSession) saslStep(challenge, initial string, hasInitial bool) ([]byte, error) {
+	answer := initial
+	if hasInitial {
+		answer = strings.TrimPrefix(answer, "=")
+		if initial != "=" && answer != initial {
+			return nil, imapBad("the initial response is not base64")
+		}
+	} else {
+		s.c.printf("+ %s", base64.StdEncoding.EncodeToString([]byte(challenge)))
+		if err := s.c.flush(); err != nil {
+			return nil, s.r.fail(err)
+		}
+		line, err := s.c.readLine(imapLineMost)
+		if err != nil {
+			return nil, s.r.fail(err)
+		}
+		answer = string(line)
+	}
+	if answer == "*" {
+		return nil, imapBad("you cancelled it") // RFC 9051, section 6.2.2
+	}
+	message, err := base64.StdEncoding.DecodeString(answer)
+	if err != nil {
+		return nil, imapBad("the response is not base64")
+	}
+	return message, nil
+}
+
+// cmdEnable: what is not known is ignored (RFC 9051, section 6.3.1).
+func (s *imapSession) cmdEnable() error {
+	var words []string
+	for s.r.take(' ') {
+		word, err := s.r.readWord()
+		if err != nil {
+			return err
+		}
+		words = append(words, word)
+	}
+	if len(words) == 0 {
+		return imapBad("ENABLE what?")
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	enabled := ""
+	for _, word := range words {
+		switch {
+		case word == "IMAP4REV2" && !s.rev2:
+			s.rev2, s.utf8 = true, true
+			enabled += " IMAP4rev2"
+		case word == "UTF8=ACCEPT" && !strings.Contains(enabled, word):
+			s.utf8 = true
+			enabled += " UTF8=ACCEPT"
+		}
+	}
+	s.c.printf("* ENABLED%s", enabled)
+	return nil
+}

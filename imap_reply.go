@@ -1,0 +1,52 @@
+package main
+
+import "errors"
+
+// A command's outcome is its error value, and the type says how far it reaches.
+
+// imapOK is success with a response code or words of its own. It is an error value so
+// that a command has one way to end.
+type imapOK struct{ code, text string }
+
+// imapNo refuses this command: code is a response code without brackets, or "".
+type imapNo struct{ code, text string }
+
+// imapBad says what is wrong with the command's syntax, or that it has no place here.
+type imapBad string
+
+// imapBye ends the connection.
+type imapBye string
+
+func (e imapOK) Error() string  { return e.text }
+func (e imapNo) Error() string  { return e.text }
+func (e imapBad) Error() string { return string(e) }
+func (e imapBye) Error() string { return string(e) }
+
+// imapDone is the outcome of a command that has written its tagged response itself.
+var imapDone = errors.New("answered")
+
+// imapReply says what a client hears of an error from below. ok is false for an
+// error that is ours: the client hears only that it happened.
+func imapReply(err error) (no imapNo, ok bool) {
+	switch {
+	case errors.As(err, &no):
+		return no, true
+	case errors.Is(err, errMailboxNotFound):
+		return imapNo{"NONEXISTENT", "there is no such mailbox"}, true
+	case errors.Is(err, errMailboxExists):
+		return imapNo{"ALREADYEXISTS", "there is such a mailbox already"}, true
+	case errors.Is(err, errMailboxName):
+		return imapNo{"CANNOT", err.Error()}, true
+	case errors.Is(err, errMailboxGone):
+		return imapNo{"NONEXISTENT", "the mailbox was deleted or renamed"}, true
+	case errors.Is(err, errMailboxReadOnly):
+		return imapNo{"READ-ONLY", "the mailbox is open for reading only"}, true
+	case errors.Is(err, errMailboxFull):
+		return imapNo{"OVERQUOTA", "there is no space left on the disk"}, true
+	case errors.Is(err, errMailboxKeywords):
+		return imapNo{"LIMIT", "this mailbox has as many keywords as it can have"}, true
+	case errors.Is(err, errMailboxExpunged):
+		return imapNo{"EXPUNGEISSUED", "some of the messages are gone"}, true
+	}
+	return imapNo{"SERVERBUG", "something went wrong here, and was logged"}, false
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// SELECT, EXAMINE, CLOSE, UNSELECT.
+
+func (s *imapSession) cmdSelect() error  { return s.selectMailbox(false) }
+func (s *imapSession) cmdExamine() error { return s.selectMailbox(true) }
+
+// selectMailbox opens a mailbox. Whatever comes of it, the one before is closed
+// (RFC 9051, section 6.3.2).
+func (s *imapSession) selectMailbox(readOnly bool) error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	name, err := s.r.readAstring()
+	if err != nil {
+		return err
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	if s.selected != nil {
+		s.unselect()
+		s.c.printf("* OK [CLOSED] the previous mailbox is closed") // RFC 9051, section 7.1
+	}
+	folder, err := s.folder(name)
+	if err != nil {
+		return err
+	}
+	view, err := s.tree.view(folder, readOnly, s.c.wake)
+	if err != nil {
+		return err
+	}
+	s.selected, s.state = &imapSelected{view: view}, imapSelectedState
+	changes, err := view.sync(true)
+	if err != nil {
+		s.unselect()
+		return err
+	}
+	s.tellSelected(changes.recent)
+	if readOnly {
+		return imapOK{"READ-ONLY", s.name + " completed"}
+	}
+	return imapOK{"READ-WRITE", s.name + " completed"}
+}
+
+// tellSelected tells all about the mailbox that was selected.
+func (s *imapSession) tellSelected(recent int) {
+	sel := s.selected
+	uids := sel.view.uids()
+	sel.exists, sel.recent = len(uids), recent
+	s.tellKeywords()
+	s.c.printf("* %d EXISTS", sel.exists)
+	if !s.rev2 {
+		s.c.printf("* %d RECENT", recent)
+		if n := sel.firstUnseen(); n > 0 {
+			s.c.printf("* OK [UNSEEN %d] the first unseen message", n)
+		}
+	}
+	s.c.printf("* OK [UIDVALIDITY %d] UIDs are valid", sel.view.uidValidity())
+	s.c.printf("* OK [UIDNEXT %d] the next UID", sel.view.uidNext())
+	if s.rev2 { // RFC 9051, section 6.3.2
+		out := append([]byte(nil), "* LIST () "...)
+		out = append(out, '"', s.door.separator, '"', ' ')
+		out = s.appendName(out, s.clientName(sel.view.name()))
+		s.c.Write(append(out, "\r\n"...))
+	}
+}
+
+// firstUnseen is the number of the first message without \Seen, 0 if there is none.
+func (sel *imapSelected) firstUnseen() int {
+	uids := sel.view.uids()
+	for at := 0; at < len(uids); {
+		n := min(512, len(uids)-at)
+		for _, m := range sel.view.messages(uids[at : at+n]) {
+			if m.flags&mailboxFlagSeen == 0 {
+				i, _ := slices.BinarySearch(uids, m.uid)
+				return i + 1
+			}
+		}
+		at += n
+	}
+	return 0
+}
+
+// tellKeywords tells what flags there are, if the client does not know yet.
+func (s *imapSession) tellKeywords() {
+	sel := s.selected
+	keywords := sel.view.keywords()
+	if sel.keywords != nil && slices.Equal(sel.keywords, keywords) {
+		return
+	}
+	sel.keywords = append(make([]string, 0, len(keywords)), keywords...)
+	var names []string
+	for _, flag := range imapFlags {
+		names = append(names, flag.name)
+	}
+	names = append(names, "$Forwarded")
+	for _, keyword := range keywords {
+		if keyword != "" && !strings.EqualFold(keyword, "$Forwarded") {
+			names = append(names, keyword)
+		}
+	}
+	list := strings.Join(names, " ")
+	s.c.printf("* FLAGS (%s)", list)
+	switch {
+	case sel.view.readOnly():
+		s.c.printf("* OK [PERMANENTFLAGS ()] the mailbox is open for reading only")
+	case sel.view.keywordsFull():
+		s.c.printf("* OK [PERMANENTFLAGS (%s)] flags that can be changed", list)
+	default:
+		s.c.printf(`* OK [PERMANENTFLAGS (%s \*)] flags that can be changed`, list)
+	}
+}
+
+// unselect leaves the selected mailbox, if there is one.
+func (s *imapSession) unselect() {
+	if s.selected != nil {
+		s.selected.view.close()
+		s.selected = nil
+		s.state = imapAuthenticated
+	}
+}
+
+// cmdClose expunges, tells nothing of it, and leaves (RFC 9051, section 6.4.1).
+func (s *imapSession) cmdClose() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	var err error
+	if view := s.selected.view; !view.readOnly() {
+		err = view.expunge(nil)
+	}
+	s.unselect()
+	return err
+}
+
+func (s *imapSession) cmdUnselect() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	s.unselect()
+	return nil
+}

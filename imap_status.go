@@ -1,0 +1,88 @@
+package main
+
+import (
+	"strconv"
+)
+
+// STATUS (RFC 9051, section 6.3.11; RFC 8438 for SIZE, RFC 7889 for APPENDLIMIT).
+
+// imapStatusItems are what STATUS can be asked for.
+var imapStatusItems = map[string]func(s *imapSession, status *mailboxStatus) uint64{
+	"MESSAGES":    func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.messages) },
+	"RECENT":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.recent) },
+	"UIDNEXT":     func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidNext) },
+	"UIDVALIDITY": func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidValidity) },
+	"UNSEEN":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.unseen) },
+	"DELETED":     func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deleted) },
+	"SIZE":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.size) },
+	"APPENDLIMIT": func(s *imapSession, _ *mailboxStatus) uint64 { return uint64(s.door.appendLimit) },
+}
+
+func (s *imapSession) cmdStatus() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	name, err := s.r.readAstring()
+	if err != nil {
+		return err
+	}
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	items, err := s.readStatusItems()
+	if err != nil {
+		return err
+	}
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	folder, err := s.folder(name)
+	if err != nil {
+		return err
+	}
+	return s.tellStatus(folder, items)
+}
+
+// readStatusItems reads the list of what is asked for.
+func (s *imapSession) readStatusItems() (items []string, err error) {
+	err = s.r.readList(func() error {
+		item, err := s.r.readWord()
+		if err != nil {
+			return err
+		}
+		if imapStatusItems[item] == nil {
+			return imapBad("there is no status item " + item)
+		}
+		items = append(items, item)
+		return nil
+	})
+	if err == nil && len(items) == 0 {
+		err = imapBad("no status item was asked for")
+	}
+	return items, err
+}
+
+// tellStatus writes the STATUS response of a folder.
+func (s *imapSession) tellStatus(folder string, items []string) error {
+	withSize := false
+	for _, item := range items {
+		withSize = withSize || item == "SIZE"
+	}
+	status, err := s.tree.status(folder, withSize)
+	if err != nil {
+		return err
+	}
+	out := append([]byte(nil), "* STATUS "...)
+	out = s.appendName(out, s.clientName(folder))
+	out = append(out, " ("...)
+	for i, item := range items {
+		if i > 0 {
+			out = append(out, ' ')
+		}
+		out = append(out, item...)
+		out = append(out, ' ')
+		out = strconv.AppendUint(out, imapStatusItems[item](s, &status), 10)
+	}
+	s.c.Write(append(out, ")\r\n"...))
+	return nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+)
+
+// testImapShared is what the connections of one dialog share.
+type testImapShared struct {
+	auth  *auth
+	store *mailboxStore
+}
+
+func TestImapDialogs(t *testing.T) {
+	runDialogs(t, "imap", func(t *testing.T, dir string, nc net.Conn) {
+		testImapDoor(t, dir).serve(newConn(nc, slog.New(slog.DiscardHandler), time.Hour))
+	})
+}
+
+// testImapDoor is a door to the mail below dir, for alice and bob.
+func testImapDoor(t *testing.T, dir string) *imapDoor {
+	shared := dialogShared(t, dir, func() *testImapShared {
+		return &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
+	})
+	return &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",
+		tls: dialogTLS(), plaintext: authPlaintextLoopback, appendLimit: 1 << 20, separator: '/'}
+}
+
+func TestImapMatch(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"*", "a/b/c", true}, {"%", "a", true}, {"%", "a/b", false}, {"a/%", "a/b", true}, {"a/%", "a/b/c", false},
+		{"a*c", "a/b/c", true}, {"%/%", "a/b", true}, {"%/%", "a", false}, {"inbox", "INBOX", true}, {"Inbox/x", "INBOX/x", true},
+		{"inbox*", "INBOX/x", true}, {"inboxes", "inboxes", true}, {"sent", "Sent", false}, {"", "", true}, {"", "a", false},
+		{"*%*%*%*%*%*%*%*%*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
+		{"a%b*c", "axxb/y/c", true}, {"a%b*c", "ax/b/y/c", false}, {"%a", "ba", true}, {"*a%", "x/a", true}, {"*a%", "x/a/b", false},
+	} {
+		if got := imapMatch(c.pattern, c.name, '/'); got != c.want {
+			t.Errorf("%q, %q: %v", c.pattern, c.name, got)
+		}
+	}
+}
+
+func FuzzIMAPMatch(f *testing.F) {
+	f.Add("%/*", "a/b")
+	f.Fuzz(func(t *testing.T, pattern, name string) {
+		if len(pattern)+len(name) > 1000 {
+			return
+		}
+		if got := imapMatch("*"+pattern, name, '/'); !got && imapMatch(pattern, name, '/') {
+			t.Errorf("%q matches %q, with * before it it does not", pattern, name)
+		}
+	})
+}
