@@ -92,6 +92,19 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"CHECK":       {imapSelectedState, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
 		"CLOSE":       {imapSelectedState, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
 		"UNSELECT":    {imapSelectedState, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
+
+		"EXPUNGE":     {imapSelectedState, false, (*imapSession).cmdExpunge},    // RFC 9051, section 6.4.3
+		"SEARCH":      {imapSelectedState, true, (*imapSession).cmdSearch},      // RFC 9051, section 6.4.4
+		"FETCH":       {imapSelectedState, true, (*imapSession).cmdFetch},       // RFC 9051, section 6.4.5
+		"STORE":       {imapSelectedState, true, (*imapSession).cmdStore},       // RFC 9051, section 6.4.6
+		"COPY":        {imapSelectedState, false, (*imapSession).cmdCopy},       // RFC 9051, section 6.4.7
+		"MOVE":        {imapSelectedState, false, (*imapSession).cmdMove},       // RFC 9051, section 6.4.8
+		"UID EXPUNGE": {imapSelectedState, false, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
+		"UID SEARCH":  {imapSelectedState, false, (*imapSession).cmdSearch},
+		"UID FETCH":   {imapSelectedState, false, (*imapSession).cmdFetch},
+		"UID STORE":   {imapSelectedState, false, (*imapSession).cmdStore},
+		"UID COPY":    {imapSelectedState, false, (*imapSession).cmdCopy},
+		"UID MOVE":    {imapSelectedState, false, (*imapSession).cmdMove},
 	}
 }
 

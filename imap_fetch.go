@@ -11,6 +11,59 @@ import (
 
 // FETCH and UID FETCH (RFC 9051, sections 6.4.5 and 6.4.9).
 
+func (s *imapSession) cmdFetch() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	set, err := s.r.readSet()
+	if err == nil {
+		err = s.r.readSpace()
+	}
+	if err != nil {
+		return err
+	}
+	items, err := s.r.readFetchItems(s.byUID())
+	if err == nil {
+		err = s.r.readEnd()
+	}
+	if err != nil {
+		return err
+	}
+	spans, err := s.selected.spans(set, s.byUID())
+	if err != nil {
+		return err
+	}
+	s.tellKeywords()
+	f := s.newFetch(items)
+	if err := f.run(spans); err != nil {
+		return s.r.fail(err)
+	}
+	switch {
+	case f.err != nil:
+		return f.err
+	case f.cte:
+		return imapNo{"UNKNOWN-CTE", "a part is encoded in an unknown way"} // RFC 3516, section 4.3
+	case f.gone && (!s.byUID() || items.reads()):
+		return errMailboxExpunged // RFC 2180, section 4.1.2
+	}
+	return nil
+}
+
+// newFetch prepares to tell items of messages of the selected mailbox.
+func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
+	return &imapFetch{c: s.c, view: s.selected.view, items: items, rev2: s.rev2}
+}
+
+// reads tells whether items need more than what is in memory of a message.
+func (items *imapFetchItems) reads() bool {
+	for i := range items.list {
+		if items.list[i].kind >= imapFetchEnvelope {
+			return true
+		}
+	}
+	return false
+}
+
 // imapFetchItem is one thing to be told of each message.
 type imapFetchItem struct {
 	kind    imapFetchKind
@@ -47,7 +100,6 @@ type imapFetch struct {
 	c     *conn
 	view  *mailboxView
 	items *imapFetchItems
-	byUID bool
 	rev2  bool // there is no \Recent (RFC 9051, appendix E)
 
 	out      []byte
@@ -55,6 +107,7 @@ type imapFetch struct {
 	scratch  []byte
 	wire     []byte
 	keywords []string
+	now      imapBody // the message whose row is being written
 
 	gone bool  // messages were gone
 	cte  bool  // a part's encoding is not known
@@ -222,8 +275,8 @@ func (f *imapFetch) fail(err error) {
 
 // row writes one FETCH response. An item that cannot be told is left out.
 func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, marked bool) error {
-	body := imapBody{view: f.view, uid: m.uid, summary: summary}
-	defer body.close()
+	f.now = imapBody{view: f.view, uid: m.uid, summary: summary}
+	defer f.now.close()
 	start, given := len(f.out), f.given
 	f.out = append(f.out, "* "...)
 	f.out = strconv.AppendInt(f.out, int64(seq), 10)
@@ -244,7 +297,7 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, mar
 			f.out = append(f.out, ' ')
 		}
 		f.out = append(f.out, item.label...)
-		err := f.item(item, m, &body)
+		err := f.item(item, m, &f.now)
 		if err == nil {
 			first = false
 			continue

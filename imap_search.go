@@ -12,6 +12,44 @@ import (
 // SEARCH and UID SEARCH (RFC 9051, section 6.4.4), with the result options of
 // ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
 
+func (s *imapSession) cmdSearch() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	search := &imapSearch{view: s.selected.view}
+	ret, err := s.r.readSearch(search)
+	if err != nil {
+		if no := (imapNo{}); ret.save && errors.As(err, &no) {
+			s.selected.saved = nil // RFC 5182, section 2.1
+		}
+		return err
+	}
+	search.prepare(s.selected.saved)
+	if ret.save {
+		s.selected.saved = nil // until it is known better
+	}
+	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count
+	hits, err := search.find(onlyEnds && ret.min, onlyEnds && ret.max)
+	if err != nil {
+		return err
+	}
+	numbers := search.numbers(hits, s.byUID())
+	if ret.save {
+		s.selected.saved = slices.Clone(ret.saves(search.numbers(hits, true)))
+	}
+	var out []byte
+	switch {
+	case ret.given || s.rev2: // RFC 9051, section 6.4.4
+		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count {
+			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers)
+		}
+	default:
+		out = imapAppendSearch(nil, numbers)
+	}
+	s.c.Write(out)
+	return nil
+}
+
 // imapSearch is a search under way.
 type imapSearch struct {
 	view    *mailboxView
@@ -120,12 +158,13 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 	messages := s.view.messages(uids)
 	said := make([]imapMaybe, len(uids)) // gone messages stay imapNever
 	var open []imapSearchOpen
+	var m imapSearchMessage
 	n := 0
 	for i := range messages {
 		for uids[n] < messages[i].uid {
 			n++
 		}
-		m := imapSearchMessage{mailboxMessage: messages[i], index: at + n}
+		m.mailboxMessage, m.index = messages[i], at+n
 		if said[n] = s.key.match(&m); said[n] == imapUnknown {
 			open = append(open, imapSearchOpen{i, n})
 		}

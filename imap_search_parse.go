@@ -60,6 +60,82 @@ type imapSearchParser struct {
 	needles []string
 }
 
+// readSearch reads the arguments of SEARCH up to the end of the command. Result
+// options are given with an error as well, if they were read.
+func (r *imapReader) readSearch(search *imapSearch) (ret imapSearchReturn, err error) {
+	p := &imapSearchParser{r: r, now: time.Now()}
+	p.convert, _ = imapCharset("UTF-8") // RFC 9051, section 6.4.4
+	known := true
+	if r.takeWord("RETURN") {
+		if ret, err = r.readSearchReturn(); err != nil {
+			return ret, err
+		}
+	}
+	if r.takeWord("CHARSET") {
+		name, err := r.readAstring()
+		if err == nil {
+			err = r.readSpace()
+		}
+		if err != nil {
+			return ret, err
+		}
+		if p.convert, known = imapCharset(name); !known {
+			p.convert = func(text string) (string, bool) { return text, true }
+		}
+	}
+	if search.key, err = p.readCriteria(0); err == nil {
+		err = r.readEnd()
+	}
+	if err == nil && !known {
+		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "This charset is not known"}
+	}
+	search.needles = p.needles
+	return ret, err
+}
+
+// takeWord consumes a word and the space behind it, if they are next.
+func (r *imapReader) takeWord(word string) bool {
+	n := len(word)
+	if len(r.line) <= n || r.line[n] != ' ' || !strings.EqualFold(string(r.line[:n]), word) {
+		return false
+	}
+	r.line = r.line[n+1:]
+	return true
+}
+
+// readSearchReturn reads the result options (RFC 4731, section 3.1; RFC 5182, section
+// 2.1) and the space behind them.
+func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
+	ret.given = true
+	err = r.readList(func() error {
+		word, err := r.readWord()
+		switch word {
+		case "MIN":
+			ret.min = true
+		case "MAX":
+			ret.max = true
+		case "ALL":
+			ret.all = true
+		case "COUNT":
+			ret.count = true
+		case "SAVE":
+			ret.save = true
+		default:
+			if err == nil {
+				err = imapBad("unknown result option " + word)
+			}
+		}
+		return err
+	})
+	if !ret.min && !ret.max && !ret.count && !ret.save {
+		ret.all = true // RFC 4731, section 3.1
+	}
+	if err == nil {
+		err = r.readSpace()
+	}
+	return ret, err
+}
+
 // readCriteria reads keys up to the end of the command, or of a list. All of them
 // must match.
 func (p *imapSearchParser) readCriteria(depth int) (imapSearchKey, error) {

@@ -238,3 +238,24 @@ func imapAppendSet(dst []byte, numbers []uint32) []byte {
 	}
 	return dst
 }
+
+// resolve gives the UIDs of the messages that a command names.
+func (sel *imapSelected) resolve(set imapSet, byUID bool) ([]uint32, error) {
+	spans, err := sel.spans(set, byUID)
+	return spans.pick(sel.view.uids()), err
+}
+
+func (sel *imapSelected) spans(set imapSet, byUID bool) (imapSpans, error) {
+	uids := sel.view.uids()
+	switch {
+	case set.saved:
+		return imapSpansOf(uids, sel.saved), nil
+	case byUID:
+		return set.byUID(uids), nil
+	}
+	spans, ok := set.bySeq(len(uids))
+	if !ok {
+		return nil, imapBad("no message has such a number")
+	}
+	return spans, nil
+}
