@@ -1,0 +1,259 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// The config room: what config.toml says. It knows what each key means, and finds
+// all that is wrong at once, each with its line and what to do. It opens no port and
+// no mail.
+//
+//	found --parse--> keys and types right --check--> values right --> used
+//	   \________________ a finding ends the start _______/
+
+// configEmbedded is the documented default. It runs when there is no file.
+//
+//go:embed config.toml
+var configEmbedded string
+
+// config is a whole configuration: what the file says, and the defaults where it
+// says nothing.
+type config struct {
+	name string // of the file, for messages
+
+	hostname string // "" only before configLoad has asked the system
+	given    bool   // the hostname stands in the file
+	domains  []string
+
+	listen  configListen
+	storage configStorage
+	tls     configTLS
+	smtp    configSMTP
+	aliases map[string][]string
+	pop3    configPOP3
+	imap    configIMAP
+	limits  configLimits
+	legacy  configListen // smtp, submission, submissions only
+}
+
+// configListen is a list of "host:port" or "unix:/path" for each service, by its
+// IANA name. An empty list switches the service off.
+type configListen struct {
+	smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps []string
+}
+
+type configStorage struct{ path, users string }
+
+type configTLS struct{ cert, key string }
+
+type configSMTP struct {
+	trustedNetworks []string // prefixes, addresses, or a word of configNetworkWords
+	maxMessageSize  configSize
+	maxRecipients   int
+	public          bool
+}
+
+type configPOP3 struct {
+	uidl, onDelete string
+	lock           bool
+}
+
+type configIMAP struct{ separator, prefix string }
+
+type configLimits struct {
+	plaintextAuth         string
+	connections           int
+	connectionsPerAddress int
+}
+
+// configSize is a number of bytes, written "25MiB".
+type configSize int64
+
+// configDefault is the default of every key. config.toml shows them; a test holds
+// the two equal.
+func configDefault() *config {
+	return &config{
+		listen: configListen{
+			smtp: []string{":2525"}, submission: []string{":2587"}, submissions: []string{":2465"},
+			pop3: []string{":2110"}, pop3s: []string{":2995"},
+			imap: []string{":2143"}, imaps: []string{":2993"},
+		},
+		storage: configStorage{path: "data/mail", users: "data/users"},
+		smtp: configSMTP{
+			trustedNetworks: []string{configLoopback, configPrivate, configInterfaces},
+			maxMessageSize:  50 << 20,
+			maxRecipients:   100,
+		},
+		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
+		imap:   configIMAP{separator: "/"},
+		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100},
+	}
+}
+
+// configKey is a key that the file may have.
+type configKey struct {
+	section, name string
+	field         func(c *config) any // points at a string, []string, bool, int or configSize
+}
+
+// configAliases is the one section whose keys are the user's own.
+const configAliases = "aliases"
+
+// configKeys is every key. To add one: a row here, its default in configDefault,
+// its line in config.toml, and its bad values in configCheck.
+var configKeys = []configKey{
+	{"", "hostname", func(c *config) any { return &c.hostname }},
+	{"", "domains", func(c *config) any { return &c.domains }},
+	{"listen", "smtp", func(c *config) any { return &c.listen.smtp }},
+	{"listen", "submission", func(c *config) any { return &c.listen.submission }},
+	{"listen", "submissions", func(c *config) any { return &c.listen.submissions }},
+	{"listen", "lmtp", func(c *config) any { return &c.listen.lmtp }},
+	{"listen", "pop3", func(c *config) any { return &c.listen.pop3 }},
+	{"listen", "pop3s", func(c *config) any { return &c.listen.pop3s }},
+	{"listen", "imap", func(c *config) any { return &c.listen.imap }},
+	{"listen", "imaps", func(c *config) any { return &c.listen.imaps }},
+	{"storage", "path", func(c *config) any { return &c.storage.path }},
+	{"storage", "users", func(c *config) any { return &c.storage.users }},
+	{"tls", "cert", func(c *config) any { return &c.tls.cert }},
+	{"tls", "key", func(c *config) any { return &c.tls.key }},
+	{"smtp", "trusted_networks", func(c *config) any { return &c.smtp.trustedNetworks }},
+	{"smtp", "max_message_size", func(c *config) any { return &c.smtp.maxMessageSize }},
+	{"smtp", "max_recipients", func(c *config) any { return &c.smtp.maxRecipients }},
+	{"smtp", "public", func(c *config) any { return &c.smtp.public }},
+	{"pop3", "uidl", func(c *config) any { return &c.pop3.uidl }},
+	{"pop3", "on_delete", func(c *config) any { return &c.pop3.onDelete }},
+	{"pop3", "lock", func(c *config) any { return &c.pop3.lock }},
+	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
+	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},
+	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
+	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
+	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},
+	{"legacy", "smtp", func(c *config) any { return &c.legacy.smtp }},
+	{"legacy", "submission", func(c *config) any { return &c.legacy.submission }},
+	{"legacy", "submissions", func(c *config) any { return &c.legacy.submissions }},
+}
+
+// configFinding is one thing that is wrong, in words for the one who wrote it.
+type configFinding struct {
+	line int // 0: not known
+	what string
+	hint string // what to do
+}
+
+// configError is all that is wrong in a file.
+type configError struct {
+	name     string
+	findings []configFinding
+}
+
+func (e *configError) Error() string {
+	var b strings.Builder
+	for i, f := range e.findings {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(e.name)
+		if f.line > 0 {
+			fmt.Fprintf(&b, ":%d", f.line)
+		}
+		fmt.Fprintf(&b, ": %s", f.what)
+		if f.hint != "" {
+			fmt.Fprintf(&b, "\nhint: %s", f.hint)
+		}
+	}
+	return b.String()
+}
+
+// configPlaces are where a configuration is looked for when no file is named.
+var configPlaces = []string{"config.toml", "/etc/letterbox/config.toml"}
+
+// configLoad reads and checks a configuration. path "" stands for the first of
+// configPlaces that exists, and else for the embedded one. Relative paths in a file
+// are relative to it. What is wrong comes as a configError.
+func configLoad(path string) (*config, error) {
+	name, text, err := configRead(path)
+	if err != nil {
+		return nil, err
+	}
+	c, findings := configParse(text)
+	if len(findings) > 0 {
+		return nil, &configError{name, findings}
+	}
+	c.name = name
+	dir := ""
+	if name != configEmbeddedName {
+		dir = filepath.Dir(name)
+	}
+	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	c.hostname = strings.TrimSuffix(strings.ToLower(c.hostname), ".")
+	c.given = c.hostname != ""
+	if !c.given {
+		c.hostname = configHostname()
+	}
+	if findings := configCheck(c, configLines(text)); len(findings) > 0 {
+		return nil, &configError{name, findings}
+	}
+	return c, nil
+}
+
+const configEmbeddedName = "the built-in config.toml"
+
+// configRead gives the file that is to be used.
+func configRead(path string) (name, text string, err error) {
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", "", fmt.Errorf("reading the configuration: %w", err)
+		}
+		return path, string(b), nil
+	}
+	for _, place := range configPlaces {
+		b, err := os.ReadFile(place)
+		if err == nil {
+			return place, string(b), nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", "", fmt.Errorf("reading the configuration: %w", err)
+		}
+	}
+	return configEmbeddedName, configEmbedded, nil
+}
+
+// configHostname is what the system calls itself, made fit to be a host's name.
+func configHostname() string {
+	name, _ := os.Hostname() // without one, "letterbox" will do
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	if !configIsHost(name) || strings.HasPrefix(name, "localhost") {
+		return "letterbox"
+	}
+	return name
+}
+
+// configParse decodes a file: unknown keys and wrong types are found here, wrong
+// values by configCheck.
+func configParse(text string) (*config, []configFinding) {
+	text = strings.TrimPrefix(text, "\ufeff") // as editors on Windows put it
+	var file map[string]any
+	if _, err := toml.Decode(text, &file); err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return nil, []configFinding{{line: syntax.Position.Line, what: syntax.Message}}
+		}
+		return nil, []configFinding{{what: err.Error()}}
+	}
+	d := &configDecoder{config: configDefault(), lines: configLines(text)}
+	d.section("", file)
+	d.sort()
+	return d.config, d.findings
+}

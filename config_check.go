@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Words of trusted_networks.
+const (
+	configLoopback   = "loopback"
+	configPrivate    = "private"
+	configInterfaces = "interfaces"
+)
+
+var configNetworkWords = []string{configLoopback, configPrivate, configInterfaces}
+
+// configCheck finds all values that cannot be meant.
+func configCheck(c *config, lines map[string]int) []configFinding {
+	d := &configDecoder{config: c, lines: lines}
+	if !configIsHost(c.hostname) {
+		d.found(configPath("hostname"), fmt.Sprintf("hostname %q is not a host's name", c.hostname), `write one like "mail.example.org" or "pi"`)
+	}
+	for _, domain := range c.domains {
+		if !configIsHost(strings.ToLower(domain)) {
+			d.found(configPath("domains"), fmt.Sprintf("%q is not a domain", domain), `write one like "example.org"; no @, no address`)
+		}
+	}
+	d.checkListen()
+	d.checkPaths()
+	d.checkSMTP()
+	d.checkAliases()
+	d.checkWord("pop3", "uidl", c.pop3.uidl, "dovecot", "courier", "cyrus", "filename")
+	d.checkWord("pop3", "on_delete", c.pop3.onDelete, "hide", "trash", "archive", "delete")
+	d.checkWord("imap", "separator", c.imap.separator, "/", ".")
+	if d.checkWord("imap", "prefix", c.imap.prefix, "", "INBOX.") && c.imap.prefix != "" && c.imap.separator != "." {
+		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
+	}
+	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
+	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
+	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
+	d.sort()
+	return d.findings
+}
+
+func (d *configDecoder) checkWord(section, name, value string, words ...string) bool {
+	if slices.Contains(words, value) {
+		return true
+	}
+	hint := ""
+	if near := configNearest(value, words); near != "" && value != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	for i, w := range words {
+		words[i] = strconv.Quote(w)
+	}
+	last := len(words) - 1
+	d.found(configPath(section, name), fmt.Sprintf("[%s] %s cannot be %q, it is %s or %s", section, name, value,
+		strings.Join(words[:last], ", "), words[last]), hint)
+	return false
+}
+
+func (d *configDecoder) checkLeast(section, name string, value, least int64, words string) {
+	if value < least {
+		d.found(configPath(section, name), fmt.Sprintf("[%s] %s must be at least %s", section, name, words), "")
+	}
+}
+
+// checkListen checks each address, and that none is given twice.
+func (d *configDecoder) checkListen() {
+	taken := map[string]string{} // address: who has it
+	for _, key := range configKeys {
+		if key.section != "listen" && key.section != "legacy" {
+			continue
+		}
+		path := configPath(key.section, key.name)
+		for _, address := range *key.field(d.config).(*[]string) {
+			if err := configCheckAddress(address); err != nil {
+				d.found(path, fmt.Sprintf("%s: %v", key.label(), err), `write "host:port", ":port" or "unix:/path"; an IPv6 address as "[::1]:25"`)
+				continue
+			}
+			if other, ok := taken[address]; ok && !strings.HasSuffix(address, ":0") {
+				d.found(path, fmt.Sprintf("%s: %q is given to %s already", key.label(), address, other), "each service needs a port of its own")
+			}
+			taken[address] = key.label()
+		}
+	}
+}
+
+// configCheckAddress says what is wrong with an address to listen on.
+func configCheckAddress(address string) error {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%q needs a path that begins with /", address)
+		}
+		if len(path) > 100 { // what the systems' sockaddr_un has room for, less a little
+			return fmt.Errorf("%q is too long for a socket's path", address)
+		}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is not an address to listen on", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || port != strconv.FormatUint(n, 10) {
+		return fmt.Errorf("%q has no port between 1 and 65535", address)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !configIsHost(strings.ToLower(host)) {
+		return fmt.Errorf("%q has no host's name or address before the port", address)
+	}
+	return nil
+}
+
+func (d *configDecoder) checkPaths() {
+	if d.storage.path == "" {
+		d.found(configPath("storage", "path"), "[storage] path is empty", `write the directory of the mail, like "/var/lib/letterbox/mail"`)
+	}
+	if d.storage.users == "" {
+		d.found(configPath("storage", "users"), "[storage] users is empty", `write the users file, like "/var/lib/letterbox/users"`)
+	}
+	if (d.tls.cert == "") != (d.tls.key == "") {
+		d.found(configPath("tls"), "[tls] cert and key go together", "give both, or neither")
+	}
+}
+
+func (d *configDecoder) checkSMTP() {
+	// A server must take 64 KiB and 100 recipients: RFC 5321, sections 4.5.3.1.7 and 4.5.3.1.8
+	d.checkLeast("smtp", "max_message_size", int64(d.smtp.maxMessageSize), 64<<10, `"64KiB"`)
+	d.checkLeast("smtp", "max_recipients", int64(d.smtp.maxRecipients), 100, "100")
+	for _, network := range d.smtp.trustedNetworks {
+		if slices.Contains(configNetworkWords, network) {
+			continue
+		}
+		if _, err := configPrefix(network); err != nil {
+			hint := `write "192.168.1.0/24", an address, "loopback", "private" or "interfaces"`
+			if near := configNearest(network, configNetworkWords); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			d.found(configPath("smtp", "trusted_networks"), fmt.Sprintf("[smtp] trusted_networks: %q is not a network", network), hint)
+		}
+	}
+}
+
+// configPrefix reads a network, or an address that stands for itself.
+func configPrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		addr = addr.Unmap().WithZone("")
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	return prefix.Masked(), err
+}
+
+// isOurs tells whether mail for a domain is for this box.
+func (c *config) isOurs(domain string) bool {
+	domain = strings.ToLower(domain)
+	return domain == c.hostname || domain == c.hostname+".local" || domain == "localhost" ||
+		slices.ContainsFunc(c.domains, func(d string) bool { return strings.EqualFold(d, domain) })
+}
+
+func (d *configDecoder) checkAliases() {
+	for name, targets := range d.aliases {
+		path := configPath(configAliases, name)
+		if name != "*" && !d.isAddressOfOurs(name) {
+			d.found(path, fmt.Sprintf("alias %q is no name and no address of this box", name), d.aliasHint(name))
+		}
+		if len(targets) == 0 {
+			d.found(path, fmt.Sprintf("alias %q goes to nobody", name), "name a user, or remove the line")
+		}
+		for _, target := range targets {
+			if !d.isAddressOfOurs(target) {
+				d.found(path, fmt.Sprintf("alias %q goes to %q, which is no user and no address of this box", name, target), d.aliasHint(target))
+			}
+		}
+	}
+}
+
+func (d *configDecoder) isAddressOfOurs(text string) bool {
+	a, err := addressParse(text)
+	if err != nil { // a bare name is no address to everybody
+		a, err = addressParse(text + "@localhost")
+	}
+	return err == nil && (a.domain == "" || d.isOurs(a.domain))
+}
+
+func (d *configDecoder) aliasHint(text string) string {
+	if _, domain, ok := strings.Cut(text, "@"); ok && configIsHost(strings.ToLower(domain)) {
+		return "Letterbox delivers to its own users only; is the domain missing in domains?"
+	}
+	return `write a user's name, or an address`
+}
+
+// configIsHost tells whether a lower-case name is one that a host or a domain can
+// have (RFC 1123, section 2.1; an underscore is common in home networks).
+func configIsHost(name string) bool {
+	if len(name) == 0 || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			if c := label[i]; !(configIsBare(c) && (c < 'A' || c > 'Z')) {
+				return false
+			}
+		}
+	}
+	return true
+}
