@@ -56,6 +56,7 @@ import (
 //	! put PATH     another program puts the file of the section "-- put PATH --"
 //	! mv PATH PATH another program renames
 //	! rm PATH      another program removes
+//	! with K V     the server is one with this setting; see the door's own test
 //
 // Sections follow the lines. Paths are below the store's root, so begin with the
 // user's name:
@@ -78,7 +79,7 @@ import (
 // against a running server, which must know alice and bob, both with password
 // "secret". -dialog-root names its mail root: before each dialog all in it is
 // removed, so it must hold a file named dialog-scratch. Without it, dialogs with
-// files are skipped, and those on a fake clock always are.
+// files are skipped; those on a fake clock and those with settings always are.
 
 var (
 	dialogUpdate = flag.Bool("update", false, "rewrite the S: lines of failing dialogs from what the server said")
@@ -107,9 +108,15 @@ func runDialogs(t *testing.T, door string, serve func(t *testing.T, dir string, 
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &dialog{path: path, vars: map[string]string{}, conns: map[string]*dialogConn{}}
+			d := &dialog{path: path, vars: map[string]string{}, with: map[string]string{}, conns: map[string]*dialogConn{}}
 			if err := d.parse(string(raw)); err != nil {
 				t.Fatalf("%s:%v", path, err)
+			}
+			start := func(t *testing.T) {
+				dialogSettings.Store(d.dir, d.with)
+				defer dialogSettings.Delete(d.dir)
+				d.dial = func() (net.Conn, error) { return d.pipe(t, serve), nil }
+				d.play(t)
 			}
 			switch aim := *dialogAim[door]; {
 			case aim != "":
@@ -119,13 +126,11 @@ func runDialogs(t *testing.T, door string, serve func(t *testing.T, dir string, 
 				now := time.Now()
 				synctest.Test(t, func(t *testing.T) {
 					time.Sleep(time.Until(now)) // a bubble starts in 2000, files do not
-					d.dial = func() (net.Conn, error) { return d.pipe(t, serve), nil }
-					d.play(t)
+					start(t)
 				})
 			default:
 				d.dir = t.TempDir()
-				d.dial = func() (net.Conn, error) { return d.pipe(t, serve), nil }
-				d.play(t)
+				start(t)
 			}
 			if fresh := strings.Join(d.told, "\n") + "\n" + d.tail; *dialogUpdate && d.ended && fresh != string(raw) {
 				if err := os.WriteFile(path, []byte(fresh), 0o666); err != nil {
@@ -135,6 +140,18 @@ func runDialogs(t *testing.T, door string, serve func(t *testing.T, dir string, 
 		})
 	}
 }
+
+// dialogWith gives a setting that the dialog played in dir wants, "" if it does not
+// care.
+func dialogWith(dir, key string) string {
+	with, ok := dialogSettings.Load(dir)
+	if !ok {
+		return ""
+	}
+	return with.(map[string]string)[key]
+}
+
+var dialogSettings sync.Map // by dir: map[string]string
 
 // dialogShared gives the one value that the connections of a dialog share, such as
 // a store: made by the first that asks for dir. What make opens, it closes by
@@ -183,7 +200,8 @@ type dialog struct {
 	sections  []dialogSection
 	tail      string // the sections as they were read
 	fakeClock bool
-	dir       string // the store's root
+	with      map[string]string // what "! with" says
+	dir       string            // the store's root
 	dial      func() (net.Conn, error)
 	conns     map[string]*dialogConn
 	sessions  sync.WaitGroup
@@ -244,6 +262,9 @@ func (d *dialog) parse(raw string) error {
 		}
 		l.number = i + 1
 		d.lines = append(d.lines, l)
+		if key, value, ok := strings.Cut(strings.TrimPrefix(l.text, "with "), " "); ok && l.kind == '!' && strings.HasPrefix(l.text, "with ") {
+			d.with[key] = value
+		}
 		if l.kind == '!' && (strings.HasPrefix(l.text, "wait ") || l.text == "quiet") {
 			d.fakeClock = true
 		}
@@ -440,7 +461,9 @@ func (l *dialogLine) connMark() string {
 // asLine writes what was said as a line of the notation.
 func (d *dialog) asLine(conn, said string) string {
 	l := dialogLine{conn: conn}
-	if esc := dialogEscape(said); esc != said {
+	if body, ok := strings.CutSuffix(said, " "); ok { // editors take away spaces at a line's end
+		return `S` + l.connMark() + `" ` + dialogEscape(body) + `\x20`
+	} else if esc := dialogEscape(said); esc != said {
 		return `S` + l.connMark() + `" ` + esc
 	}
 	return strings.TrimSuffix("S"+l.connMark()+": "+said, " ")
@@ -465,7 +488,7 @@ func (d *dialog) unasked(name string) {
 	if d.fakeClock {
 		synctest.Wait()
 	} else {
-		time.Sleep(100 * time.Millisecond) // only for the writer of dialogs
+		time.Sleep(300 * time.Millisecond) // only for the writer of dialogs
 	}
 	for c.rest() != "" {
 		said, _ := c.line()
@@ -548,6 +571,7 @@ func (d *dialog) act(t *testing.T, l *dialogLine) {
 	switch verb {
 	case "tls":
 		fail(d.conn(t, l.conn).startTLS())
+	case "with": // parse has seen it
 	case "close":
 		d.conn(t, l.conn).Close()
 	case "closed":
@@ -690,6 +714,9 @@ func (d *dialog) checkList(t *testing.T, s dialogSection) {
 func (d *dialog) aim(t *testing.T, addr string) {
 	if d.fakeClock {
 		t.Skip("needs a fake clock")
+	}
+	if len(d.with) > 0 {
+		t.Skipf("needs a server with %v", d.with)
 	}
 	if d.dir = *dialogRoot; d.dir == "" && len(d.sections) > 0 {
 		t.Skip("needs -dialog-root")

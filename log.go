@@ -1,6 +1,9 @@
 package main
 
-import "log/slog"
+import (
+	"context"
+	"log/slog"
+)
 
 // The log room says what happened, one function per fact, to log/slog. Every
 // line of a session carries the session's id, put there by the conn. A line
@@ -52,4 +55,18 @@ func logSessionEnd(log *slog.Logger, user string, err error) {
 // logIMAPClient notes what a client says it is (RFC 2971), names and values in turn.
 func logIMAPClient(log *slog.Logger, user string, pairs []string) {
 	log.Debug("IMAP client", "user", user, "id", pairs)
+}
+
+// logCommand is the protocol transcript: a command without its passwords.
+func logCommand(log *slog.Logger, command, arguments string) {
+	if log.Enabled(context.Background(), logTranscript) {
+		log.Log(context.Background(), logTranscript, "command", "command", command, "arguments", arguments)
+	}
+}
+
+// logPopNotHidden says that messages which a POP3 client deleted went to another
+// folder, because the INBOX has no letter left for the keyword that hides them.
+func logPopNotHidden(log *slog.Logger, user, folder string, messages int) {
+	log.Warn("all 26 keywords of the INBOX are taken, so deleted messages cannot be hidden from POP3 there and were moved",
+		"user", user, "to", folder, "messages", messages)
 }
