@@ -75,7 +75,7 @@ import (
 // With -update failing S: lines are rewritten from what the server said, and what
 // it said unasked is put in: a new dialog may begin as C: lines alone.
 //
-// With -dialog-pop3 HOST:PORT (-dialog-imap, -dialog-smtp) the dialogs are played
+// With -dialog-pop3 HOST:PORT (-dialog-imap, -dialog-smtp, -dialog-lmtp) the dialogs are played
 // against a running server, which must know alice and bob, both with password
 // "secret". -dialog-root names its mail root: before each dialog all in it is
 // removed, so it must hold a file named dialog-scratch. Without it, dialogs with
@@ -88,6 +88,7 @@ var (
 		"smtp": flag.String("dialog-smtp", "", "play SMTP dialogs against this host:port"),
 		"pop3": flag.String("dialog-pop3", "", "play POP3 dialogs against this host:port"),
 		"imap": flag.String("dialog-imap", "", "play IMAP dialogs against this host:port"),
+		"lmtp": flag.String("dialog-lmtp", "", "play LMTP dialogs against this host:port"),
 	}
 )
 
@@ -683,7 +684,12 @@ func (d *dialog) matchText(want, got string) bool {
 		if strings.TrimRight(line, "\r\n") == "..." {
 			return true
 		}
-		if i >= len(gots) || !d.match(&dialogLine{text: line}, gots[i]) {
+		text := strings.TrimRight(line, "\r\n")
+		if i >= len(gots) {
+			return false
+		}
+		said, ok := strings.CutSuffix(gots[i], line[len(text):])
+		if !ok || !d.match(&dialogLine{text: text}, said) {
 			return false
 		}
 	}

@@ -70,3 +70,19 @@ func logPopNotHidden(log *slog.Logger, user, folder string, messages int) {
 	log.Warn("all 26 keywords of the INBOX are taken, so deleted messages cannot be hidden from POP3 there and were moved",
 		"user", user, "to", folder, "messages", messages)
 }
+
+// logDeliverAlias says that an alias names what is no address of this box.
+func logDeliverAlias(log *slog.Logger, alias, target string) {
+	log.Warn("an alias leads nowhere", "alias", alias, "to", target)
+}
+
+// logDelivered says that a message is durably in the mailboxes of one recipient.
+func logDelivered(log *slog.Logger, id, from, to string, size int64) {
+	log.Info("delivered", "id", id, "from", from, "to", to, "size", size)
+}
+
+// logNotDelivered says that a message was not stored for one recipient; the client
+// was told.
+func logNotDelivered(log *slog.Logger, id, from, to string, err error) {
+	log.Error("not delivered", "id", id, "from", from, "to", to, "err", err)
+}
