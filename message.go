@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 	"time"
 )
 
@@ -11,6 +12,17 @@ import (
 // The wire form of a message is what IMAP and POP3 clients get: each bare LF is
 // CRLF, and a NUL is 0x80 (so that a literal may hold it). All sizes, line counts
 // and partial ranges are those of the wire form; offsets are those of the file.
+//
+// Broken MIME gives the answers that Dovecot gives, so that a client sees the same
+// message whichever server it asks.
+//
+//	message_parse.go      the MIME tree, in one pass over the bytes
+//	message_header.go     header fields, encoded words
+//	message_params.go     Content-Type and its parameters
+//	message_address.go    address lists
+//	message_structure.go  ENVELOPE, BODYSTRUCTURE and BODY
+//	message_wire.go       the wire form, transfer encodings
+//	message_text.go       looking for words
 
 // messagePart is one node of the MIME tree (RFC 2045, RFC 2046).
 type messagePart struct {
@@ -21,15 +33,25 @@ type messagePart struct {
 	params                          []messageParam
 	encoding                        string         // lower case, "7bit" if absent
 	children                        []*messagePart // of multipart; of message/rfc822 the one message in it
-	// further fields as the room needs them
+
+	multipart   bool // it has a boundary, and children between them
+	embedded    bool // message/rfc822, or what stands for it
+	typed       bool // it has a Content-Type
+	typeName    string
+	subtypeName string // as they are written
+	fields      messagePartFields
+	envelope    []byte // of the message in an embedded part: this part's own, as a message's root
+}
+
+// messagePartFields are the header fields that BODYSTRUCTURE tells; nil where absent.
+type messagePartFields struct {
+	id, description, encoding, md5, location *string
+	disposition                              *string
+	dispositionParams                        []messageParam
+	language                                 []string
 }
 
 type messageParam struct{ name, value string }
-
-// messageParse reads a message and gives its MIME tree. Broken MIME gives the
-// tree that Dovecot gives; only a failing reader is an error. Depth and number of
-// parts are limited (what exceeds is body text of the part around it).
-func messageParse(r io.ReaderAt, size int64) (*messagePart, error) { panic("stub") }
 
 // messageSummary is what is dear to compute and small to keep.
 type messageSummary struct {
@@ -43,63 +65,81 @@ type messageSummary struct {
 	sentZone      int       // seconds east of UTC
 }
 
+// Limits of one message. What exceeds the first two is body text of the part
+// around it; Dovecot has the same.
+const (
+	messageNestedMost = 100
+	messagePartsMost  = 10000
+	messageHeaderMost = 512 << 10 // bytes of a part's header that are looked at
+)
+
+// messageParse reads a message and gives its MIME tree. Broken MIME gives the
+// tree that Dovecot gives; only a failing reader is an error. Depth and number of
+// parts are limited (what exceeds is body text of the part around it).
+func messageParse(r io.ReaderAt, size int64) (*messagePart, error) {
+	p := newMessageParser(io.NewSectionReader(r, 0, size))
+	defer p.release()
+	root := &messagePart{}
+	p.parse(root, false, 0)
+	return root, p.err
+}
+
 // messageSummarize reads a message once, from start to end.
-func messageSummarize(r io.Reader) (*messageSummary, error) { panic("stub") }
+func messageSummarize(r io.Reader) (*messageSummary, error) {
+	p := newMessageParser(r)
+	defer p.release()
+	root := &messagePart{}
+	s := &messageSummary{}
+	p.summary = s
+	p.parse(root, false, 0)
+	if p.err != nil {
+		return nil, p.err
+	}
+	s.wireSize = p.wire
+	s.headerSize = root.bodyStart
+	s.hasNUL = p.nul
+	s.bodyStructure = messageAppendPart(nil, root, true)
+	return s, nil
+}
+
+// messageUsualNames are the fields that mail clients ask for when they list messages.
+var messageUsualNames = map[string]bool{
+	"date": true, "subject": true, "from": true, "sender": true, "reply-to": true, "to": true, "cc": true, "bcc": true,
+	"in-reply-to": true, "message-id": true, "references": true,
+	"content-type": true, "content-transfer-encoding": true, "mime-version": true,
+	"priority": true, "x-priority": true, "importance": true, "x-mailer": true, "user-agent": true,
+	"list-id": true, "list-post": true, "list-unsubscribe": true, "newsgroups": true,
+	"delivered-to": true, "return-path": true, "x-spam-status": true, "x-spam-flag": true,
+}
 
 // messageUsualField tells whether messageSummary.header holds the fields of this
 // name (any case). For these, "not in header" means "not in the message".
-func messageUsualField(name string) bool { panic("stub") }
-
-// messageAppendEnvelope appends the ENVELOPE made from a raw header block.
-func messageAppendEnvelope(dst, header []byte) []byte { panic("stub") }
-
-// messageAppendStructure appends BODYSTRUCTURE (extended) or BODY.
-func messageAppendStructure(dst []byte, r io.ReaderAt, p *messagePart, extended bool) ([]byte, error) {
-	panic("stub")
+func messageUsualField(name string) bool {
+	if messageUsualNames[name] {
+		return true
+	}
+	return messageUsualNames[strings.ToLower(name)]
 }
 
 // part gives the part of a section number such as 2.1.3 (RFC 9051, section
 // 6.4.5.1), nil if there is none. An empty path is the message itself.
-func (p *messagePart) part(path []int) *messagePart { panic("stub") }
-
-// messageReadHeader gives a part's raw header block, the empty line included, in
-// wire form. What is longer than the room's limit is cut at a line's end.
-func messageReadHeader(r io.ReaderAt, p *messagePart) ([]byte, error) { panic("stub") }
-
-// messageFields appends those fields of a wire-form header block whose names are
-// (or, with not, are not) among names, then the empty line: BODY[HEADER.FIELDS].
-func messageFields(dst, header []byte, names []string, not bool) []byte { panic("stub") }
-
-// messageField gives the unfolded raw value of the first field of that name.
-func messageField(header []byte, name string) (value []byte, ok bool) { panic("stub") }
-
-// messageDecodeHeader gives a raw header value with its encoded words decoded to
-// UTF-8 (RFC 2047) and folding undone.
-func messageDecodeHeader(raw []byte) string { panic("stub") }
-
-// messageWire gives size bytes of a file from offset off in wire form.
-func messageWire(r io.ReaderAt, off, size int64) io.Reader { panic("stub") }
-
-// messageDecode gives a part's body with its content transfer encoding undone
-// (RFC 3516 BINARY). known is false for an encoding nobody knows.
-func messageDecode(r io.ReaderAt, p *messagePart) (body io.Reader, known bool) { panic("stub") }
-
-// messageText looks for strings in a message as SEARCH does: header values and
-// text parts decoded to UTF-8, compared without regard to case. One value serves
-// many messages; it is not safe for concurrent use.
-type messageText struct{}
-
-func newMessageText(needle string) *messageText { panic("stub") }
-
-// inHeader looks in all (name "") or the named fields of a raw header block. An
-// empty needle is found if a field of the name is there.
-func (t *messageText) inHeader(header []byte, name string) bool { panic("stub") }
-
-// inBody looks in the text parts below p: SEARCH BODY; with headers also in all
-// header blocks: SEARCH TEXT.
-func (t *messageText) inBody(r io.ReaderAt, p *messagePart, headers bool) (bool, error) {
-	panic("stub")
+func (p *messagePart) part(path []int) *messagePart {
+	for i, n := range path {
+		inner := p
+		if p.embedded && i > 0 && len(p.children) == 1 {
+			inner = p.children[0] // "2.1" of a message/rfc822 is part 1 of the message in it
+		}
+		switch {
+		case inner.multipart && len(inner.children) > 0:
+			if n < 1 || n > len(inner.children) {
+				return nil
+			}
+			p = inner.children[n-1]
+		case n == 1 && (i == 0 || inner != p):
+			p = inner // the one part of a message that is not multipart
+		default:
+			return nil
+		}
+	}
+	return p
 }
-
-// messageParseDate reads RFC 5322's date-time, obsolete forms included.
-func messageParseDate(s string) (t time.Time, ok bool) { panic("stub") }

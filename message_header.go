@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"strings"
+
+	"golang.org/x/text/encoding/htmlindex"
+)
+
+// messageNextField takes the first field off a header block. name is without
+// the colon and what stands before it, value what follows it, folded lines included,
+// without the last line end; whole is all of it. A line without a colon has no name.
+// name is nil at the empty line or the end.
+func messageNextField(block []byte) (name, value, whole, rest []byte) {
+	i := 0
+	for {
+		n := bytes.IndexByte(block[i:], '\n')
+		if n < 0 {
+			i = len(block)
+			break
+		}
+		i += n + 1
+		if i >= len(block) || block[i] != ' ' && block[i] != '\t' {
+			break
+		}
+	}
+	whole, rest = block[:i], block[i:]
+	text := messageTrimEnd(whole)
+	if len(text) == 0 {
+		return nil, nil, whole, rest
+	}
+	colon := bytes.IndexByte(text, ':')
+	if lf := bytes.IndexByte(text, '\n'); colon < 0 || lf >= 0 && lf < colon {
+		return text[:0], text, whole, rest
+	}
+	return bytes.TrimRight(text[:colon], " \t"), text[colon+1:], whole, rest
+}
+
+// messageTrimEnd takes one line end off.
+func messageTrimEnd(text []byte) []byte {
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	return bytes.TrimSuffix(text, []byte("\r"))
+}
+
+// messageUnfold undoes folding (RFC 5322, section 2.2.3) and drops the white space
+// before the value.
+func messageUnfold(value []byte) string {
+	value = bytes.TrimLeft(value, " \t\r\n")
+	if bytes.IndexByte(value, '\n') < 0 {
+		return string(value)
+	}
+	out := make([]byte, 0, len(value))
+	for i, c := range value {
+		if c == '\n' || c == '\r' && i+1 < len(value) && value[i+1] == '\n' {
+			continue
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+// messageReadHeader gives a part's raw header block, the empty line included, in
+// wire form. What is longer than the room's limit is cut at a line's end.
+func messageReadHeader(r io.ReaderAt, p *messagePart) ([]byte, error) {
+	size := min(p.bodyStart-p.headerStart, messageHeaderMost)
+	header, err := io.ReadAll(messageWire(r, p.headerStart, size))
+	if err != nil {
+		return nil, err
+	}
+	if size < p.bodyStart-p.headerStart {
+		header = header[:bytes.LastIndexByte(header, '\n')+1]
+	}
+	return header, nil
+}
+
+// messageFields appends those fields of a wire-form header block whose names are
+// (or, with not, are not) among names, then the empty line: BODY[HEADER.FIELDS].
+func messageFields(dst, header []byte, names []string, not bool) []byte {
+	for len(header) > 0 {
+		name, _, whole, rest := messageNextField(header)
+		header = rest
+		if name == nil {
+			break
+		}
+		if len(name) == 0 {
+			continue
+		}
+		if messageHasName(names, name) != not {
+			dst = append(dst, whole...)
+			if whole[len(whole)-1] != '\n' {
+				dst = append(dst, "\r\n"...)
+			}
+		}
+	}
+	return append(dst, "\r\n"...)
+}
+
+func messageHasName(names []string, name []byte) bool {
+	for _, n := range names {
+		if len(n) == len(name) && strings.EqualFold(n, string(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// messageField gives the unfolded raw value of the first field of that name.
+func messageField(header []byte, name string) (value []byte, ok bool) {
+	for len(header) > 0 {
+		field, raw, _, rest := messageNextField(header)
+		if field == nil {
+			return nil, false
+		}
+		if len(field) == len(name) && strings.EqualFold(string(field), name) {
+			return []byte(messageUnfold(raw)), true
+		}
+		header = rest
+	}
+	return nil, false
+}
+
+// messageWords decodes encoded words in every charset that browsers know.
+var messageWords = mime.WordDecoder{CharsetReader: func(charset string, input io.Reader) (io.Reader, error) {
+	encoding, err := htmlindex.Get(charset)
+	if err != nil {
+		return nil, err
+	}
+	return encoding.NewDecoder().Reader(input), nil
+}}
+
+// messageDecodeHeader gives a raw header value with its encoded words decoded to
+// UTF-8 (RFC 2047) and folding undone. A word that does not decode stays as it is.
+func messageDecodeHeader(raw []byte) string {
+	text := messageUnfold(raw)
+	if !strings.Contains(text, "=?") {
+		return strings.ToValidUTF8(text, "\uFFFD")
+	}
+	var out strings.Builder
+	between := false // only white space since an encoded word
+	for text != "" {
+		i := strings.Index(text, "=?")
+		if i < 0 {
+			break
+		}
+		word := messageEncodedWord(text[i:])
+		if word == "" {
+			out.WriteString(text[:i+2])
+			text, between = text[i+2:], false
+			continue
+		}
+		decoded, err := messageWords.Decode(word)
+		if err != nil {
+			out.WriteString(text[:i+len(word)])
+			text, between = text[i+len(word):], false
+			continue
+		}
+		if !between || strings.Trim(text[:i], " \t\r\n") != "" {
+			out.WriteString(text[:i])
+		}
+		out.WriteString(decoded)
+		text, between = text[i+len(word):], true
+	}
+	out.WriteString(text)
+	return strings.ToValidUTF8(out.String(), "\uFFFD")
+}
+
+// messageEncodedWord gives the encoded word that text begins with, or "".
+func messageEncodedWord(text string) string {
+	parts := 0
+	for i := 2; i < len(text) && i < 1000; i++ {
+		switch c := text[i]; {
+		case c == '?' && parts < 2:
+			parts++
+		case c == '?' && i+1 < len(text) && text[i+1] == '=':
+			return text[:i+2]
+		case c == ' ' && parts < 2, c == '\n':
+			return ""
+		}
+	}
+	return ""
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/unicode/norm"
+)
+
+// messageText looks for strings in a message as SEARCH does: header values and
+// text parts decoded to UTF-8, compared without regard to case. As in Dovecot,
+// accents are taken off letters before comparing, and stand behind them, so that "cafe"
+// finds "café". One value serves many messages; it is not safe for concurrent use.
+type messageText struct {
+	needle []byte // folded
+	raw    []byte // what was read and not yet folded
+	folded []byte // what was folded, the end of the last piece before it
+}
+
+const messageTextWindow = 32 << 10
+
+func newMessageText(needle string) *messageText {
+	return &messageText{needle: messageFold(nil, []byte(needle))}
+}
+
+// messageUpper is the upper case of ASCII.
+var messageUpper = func() (table [256]byte) {
+	for i := range table {
+		table[i] = byte(i)
+		if 'a' <= i && i <= 'z' {
+			table[i] = byte(i) - 0x20
+		}
+	}
+	return table
+}()
+
+// messageFold appends src, which is UTF-8, in the form that is compared.
+func messageFold(dst, src []byte) []byte {
+	for len(src) > 0 {
+		n := 0
+		for n < len(src) && src[n] < utf8.RuneSelf {
+			n++
+		}
+		start := len(dst)
+		dst = append(dst, src[:n]...)
+		for i, c := range dst[start:] {
+			dst[start+i] = messageUpper[c]
+		}
+		src = src[n:]
+		for len(src) > 0 && src[0] >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(src)
+			if decomposed := norm.NFD.Properties(src[:size]).Decomposition(); decomposed != nil {
+				for _, r := range string(decomposed) {
+					dst = utf8.AppendRune(dst, unicode.ToUpper(r))
+				}
+			} else {
+				dst = utf8.AppendRune(dst, unicode.ToUpper(r))
+			}
+			src = src[size:]
+		}
+	}
+	return dst
+}
+
+// inHeader looks in all (name "") or the named fields of a raw header block. An
+// empty needle is found if a field of the name is there.
+func (t *messageText) inHeader(header []byte, name string) bool {
+	for len(header) > 0 {
+		field, value, _, rest := messageNextField(header)
+		if field == nil {
+			return false
+		}
+		header = rest
+		if len(field) == 0 {
+			continue
+		}
+		if name != "" {
+			if len(field) != len(name) || !strings.EqualFold(string(field), name) {
+				continue
+			}
+			if len(t.needle) == 0 {
+				return true
+			}
+		}
+		t.folded = t.folded[:0]
+		if name == "" {
+			t.folded = messageFold(t.folded, field)
+			t.folded = append(t.folded, ": "...)
+		}
+		if messagePlain(value) {
+			t.folded = messageFold(t.folded, bytes.TrimLeft(value, " \t"))
+		} else {
+			t.folded = messageFold(t.folded, []byte(strings.ReplaceAll(messageDecodeHeader(value), "\t", " ")))
+		}
+		if bytes.Contains(t.folded, t.needle) {
+			return true
+		}
+	}
+	return false
+}
+
+// messagePlain tells whether a header value needs no decoding.
+func messagePlain(value []byte) bool {
+	for _, c := range value {
+		if c >= utf8.RuneSelf || c == '\n' || c == '?' || c == '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// inBody looks in the text parts below p: SEARCH BODY; with headers also in all
+// header blocks: SEARCH TEXT.
+func (t *messageText) inBody(r io.ReaderAt, p *messagePart, headers bool) (bool, error) {
+	if headers {
+		header, err := messageReadHeader(r, p)
+		if err != nil || t.inHeader(header, "") {
+			return err == nil, err
+		}
+	}
+	for _, child := range p.children {
+		if found, err := t.inBody(r, child, headers); found || err != nil {
+			return found, err
+		}
+	}
+	if len(p.children) > 0 || p.mediaType != "text" && p.mediaType != "message" {
+		return false, nil
+	}
+	return t.inPart(r, p)
+}
+
+// inPart looks in one text part.
+func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
+	if p.bodyEnd == p.bodyStart {
+		return false, nil
+	}
+	body, known := messageDecode(r, p)
+	if !known {
+		return false, nil
+	}
+	if charset := p.charset(); charset != nil {
+		body = charset.NewDecoder().Reader(body)
+	}
+	if t.raw == nil {
+		t.raw = make([]byte, messageTextWindow)
+	}
+	t.folded = t.folded[:0]
+	rest := 0 // bytes of a rune that was cut
+	for {
+		n, err := body.Read(t.raw[rest:])
+		text := t.raw[:rest+n]
+		rest = 0
+		if err == nil {
+			rest = messageCutRune(text)
+		}
+		t.folded = messageFold(t.folded, text[:len(text)-rest])
+		if bytes.Contains(t.folded, t.needle) {
+			return true, nil
+		}
+		if err == io.EOF {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		copy(t.raw, text[len(text)-rest:])
+		if keep := max(len(t.needle)-1, 0); len(t.folded) > keep {
+			t.folded = t.folded[:copy(t.folded, t.folded[len(t.folded)-keep:])]
+		}
+	}
+}
+
+// messageCutRune gives how many bytes at the end begin a rune that is not whole.
+func messageCutRune(text []byte) int {
+	for i := 1; i <= min(len(text), utf8.UTFMax-1); i++ {
+		c := text[len(text)-i]
+		if utf8.RuneStart(c) {
+			if c >= utf8.RuneSelf && !utf8.FullRune(text[len(text)-i:]) {
+				return i
+			}
+			return 0
+		}
+	}
+	return 0
+}
+
+// charset gives the encoding of a text part, nil if it is read as UTF-8: that, ASCII,
+// and what nobody knows.
+func (p *messagePart) charset() encoding.Encoding {
+	for _, param := range p.params {
+		if !strings.EqualFold(param.name, "charset") {
+			continue
+		}
+		name := strings.ToLower(strings.TrimSpace(param.value))
+		if name == "utf-8" || name == "us-ascii" || name == "utf8" || name == "ascii" {
+			return nil
+		}
+		enc, err := htmlindex.Get(name)
+		if err != nil {
+			return nil
+		}
+		if canonical, _ := htmlindex.Name(enc); canonical == "utf-8" || canonical == "replacement" {
+			return nil
+		}
+		return enc
+	}
+	return nil
+}
