@@ -167,7 +167,7 @@ func (s *popSession) cmdRetr(arg string) error {
 	}
 	defer f.Close()
 	s.c.printf("+OK %d octets", m.size)
-	if err := s.send(f, -1); err != nil {
+	if err := s.send(f, m.size, -1); err != nil {
 		return err
 	}
 	m.seen = true
@@ -192,29 +192,36 @@ func (s *popSession) cmdTop(arg string) error {
 	}
 	defer f.Close()
 	s.c.printf("+OK")
-	return s.send(f, int64(lines))
+	return s.send(f, m.size, int64(lines))
 }
 
 // send writes a message as a multi-line response: all of it, or (lines >= 0) its
 // header and so many lines. After +OK there is no way back, so an error here ends
 // the session, and the client sees that the end is missing.
-func (s *popSession) send(f *os.File, lines int64) error {
+func (s *popSession) send(f *os.File, size, lines int64) error {
 	info, err := f.Stat()
 	if err != nil {
 		return popEnd{fmt.Errorf("sending a message: %w", err)}
 	}
+	r, raw := io.Reader(f), info.Size() == size // then it has no lone LF
+	if !raw {
+		r = messageWire(f, 0, info.Size())
+	}
 	st := popStuffer{w: s.c, last: '\n', lines: lines}
 	buf := popBuffers.Get().(*[32 << 10]byte)
 	defer popBuffers.Put(buf)
-	for r := messageWire(f, 0, info.Size()); !st.done; {
+	for left := info.Size(); !st.done; {
 		n, err := r.Read(buf[:])
+		if raw {
+			messageHideNULs(buf[:n])
+		}
 		if n > 0 {
 			if err := st.write(buf[:n]); err != nil {
 				return popEnd{err}
 			}
 		}
-		if err == io.EOF {
-			break
+		if left -= int64(n); err == io.EOF || raw && left == 0 {
+			break // a delivered file is never written to, so this is its end
 		} else if err != nil {
 			return popEnd{fmt.Errorf("sending a message: %w", err)}
 		}
