@@ -58,7 +58,7 @@ LITERAL = re.compile(rb"~?\{(\d+)\}$")
 class Imap(Lines):
     """An answer is bytes with literals put in as {n}CRLF and their n bytes."""
 
-    def __init__(self, port, user="alice", password="secret", timeout=60):
+    def __init__(self, port, user="alice", password="secret", timeout=150):
         super().__init__(port, timeout)
         self.greeting = self.answer()
         self.tag = 0
@@ -105,7 +105,7 @@ class Imap(Lines):
 
 
 class Pop3(Lines):
-    def __init__(self, port, user="alice", password="secret", timeout=60):
+    def __init__(self, port, user="alice", password="secret", timeout=150):
         super().__init__(port, timeout)
         self.expect(self.line())
         self.command(f"USER {user}")
@@ -135,7 +135,7 @@ class Pop3(Lines):
 class Smtp(Lines):
     """SMTP, or LMTP where lmtp is set (one answer for each recipient)."""
 
-    def __init__(self, port, lmtp=False, timeout=60):
+    def __init__(self, port, lmtp=False, timeout=150):
         super().__init__(port, timeout)
         self.lmtp = lmtp
         self.answer()
