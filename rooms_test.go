@@ -178,16 +178,14 @@ func TestRoomFunctions(t *testing.T) {
 	files := roomsParse(t, fset, "")
 	named := map[string]bool{} // what stands as (*popSession).cmdStat in a table
 	for _, f := range files {
-		for _, decl := range f.Decls {
-			if table, ok := decl.(*ast.GenDecl); ok {
-				ast.Inspect(table, func(n ast.Node) bool {
-					if sel, ok := n.(*ast.SelectorExpr); ok {
-						named[room(fset.Position(sel.Pos()).Filename)+"."+sel.Sel.Name] = true
-					}
-					return true
-				})
+		ast.Inspect(f, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if _, ok := sel.X.(*ast.ParenExpr); ok {
+					named[room(fset.Position(sel.Pos()).Filename)+"."+sel.Sel.Name] = true
+				}
 			}
-		}
+			return true
+		})
 	}
 	for _, f := range files {
 		for _, decl := range f.Decls {
