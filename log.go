@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 )
 
@@ -11,6 +12,19 @@ import (
 
 // logTranscript is the level of the protocol transcript, below debug.
 const logTranscript = slog.LevelDebug - 4
+
+// logNew makes a log of lines of text with the facts from a level on.
+func logNew(w io.Writer, least slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: least, ReplaceAttr: logAttr}))
+}
+
+// logAttr gives the transcript's level its name.
+func logAttr(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.LevelKey && len(groups) == 0 && a.Value.Any() == logTranscript {
+		a.Value = slog.StringValue("TRANSCRIPT")
+	}
+	return a
+}
 
 // logMailboxTrouble says that something in a user's folder did not work.
 func logMailboxTrouble(log *slog.Logger, user, folder string, err error) {

@@ -2,4 +2,6 @@
 // POP3 and IMAP out.
 package main
 
-func main() {}
+import "os"
+
+func main() { os.Exit(cmdRun(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -29,7 +29,7 @@ import (
 const rooms = `
 	main:    cmd
 	cmd:     server config auth mailbox maildir log
-	server:  smtp pop3 imap deliver mailbox auth config conn log
+	server:  smtp pop3 imap deliver mailbox auth config conn file log
 	smtp:    deliver auth address conn log
 	pop3:    mailbox message auth conn log
 	imap:    mailbox message auth conn log

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// The cmd room: the command line, one file for each subcommand. It knows what people
+// type and read, and no protocol.
+
+// cmdLine is what was typed, and where to answer.
+type cmdLine struct {
+	config string // -config, "" if not given
+	log    string // -log
+	args   []string
+	stdin  *os.File
+	stdout io.Writer
+	stderr io.Writer
+}
+
+const cmdUsage = `usage:
+  letterbox [serve] [-config FILE] [-log LEVEL]         run; LEVEL is info, debug or transcript
+  letterbox user add|passwd|del|list [-config FILE] [NAME]
+  letterbox check [-config FILE]                        look at the configuration, the ports and the mail
+  letterbox version
+
+Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-in one with its data in ./data.
+`
+
+// cmdCommands is every subcommand.
+var cmdCommands = map[string]func(line *cmdLine) error{
+	"serve":   cmdServe,
+	"user":    cmdUser,
+	"check":   cmdCheck,
+	"version": cmdVersion,
+}
+
+// cmdWrong is a command line that cannot be meant.
+type cmdWrong string
+
+func (e cmdWrong) Error() string { return string(e) }
+
+var errCmdFindings = errors.New("there are findings") // which have been told
+
+// cmdRun runs a command line and gives the exit code: 0 done, 1 it did not work, 2 it
+// was not understood.
+func cmdRun(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	line, err := cmdParse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, cmdUsage)
+		return 0
+	}
+	if err == nil {
+		line.stdin, line.stdout, line.stderr = stdin, stdout, stderr
+		name := "serve"
+		if len(line.args) > 0 {
+			name, line.args = line.args[0], line.args[1:]
+		}
+		if command, ok := cmdCommands[name]; ok {
+			err = command(line)
+		} else {
+			err = cmdWrong(fmt.Sprintf("unknown command %q", name))
+		}
+	}
+	var wrong cmdWrong
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "letterbox: %v\n\n%s", err, cmdUsage)
+		return 2
+	case errors.Is(err, errCmdFindings):
+		return 1
+	}
+	fmt.Fprintf(stderr, "letterbox: %v\n", err)
+	return 1
+}
+
+// cmdParse takes the flags out of a command line, wherever they stand.
+func cmdParse(args []string) (*cmdLine, error) {
+	line := &cmdLine{}
+	flags := flag.NewFlagSet("letterbox", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&line.config, "config", "", "")
+	flags.StringVar(&line.log, "log", "info", "")
+	for len(args) > 0 {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, cmdWrong(err.Error())
+		}
+		if args = flags.Args(); len(args) > 0 {
+			line.args = append(line.args, args[0])
+			args = args[1:]
+		}
+	}
+	if len(line.args) > 0 && line.args[0] == "help" {
+		return nil, flag.ErrHelp
+	}
+	return line, nil
+}
+
+// load reads the configuration that the command line means.
+func (l *cmdLine) load() (*config, error) { return configLoad(l.config) }
+
+// none refuses words that the command has no use for.
+func (l *cmdLine) none() error {
+	if len(l.args) > 0 {
+		return cmdWrong(fmt.Sprintf("what is %q?", strings.Join(l.args, " ")))
+	}
+	return nil
+}

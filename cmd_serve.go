@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// cmdServe runs the server until SIGTERM or SIGINT. SIGHUP reloads. A second SIGTERM
+// or SIGINT ends it at once.
+func cmdServe(line *cmdLine) error {
+	if err := line.none(); err != nil {
+		return err
+	}
+	log, err := cmdLog(line.stderr, line.log)
+	if err != nil {
+		return err
+	}
+	cmdServeMemory()
+	c, err := line.load()
+	if err != nil {
+		return err
+	}
+	ends, hups := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(ends, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(hups, syscall.SIGHUP)
+	s, err := serverStart(serverSettings{config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome})
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-hups:
+			if err := s.reload(); err != nil {
+				logServerNotReloaded(log, err)
+			}
+		case <-ends:
+			signal.Stop(ends)
+			s.shutdown(context.Background())
+			return nil
+		}
+	}
+}
+
+// cmdServeMemory sets the garbage collector for a small box: most of what is in
+// memory lives long, so collecting more often costs little and halves the peak.
+func cmdServeMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
+// cmdLog makes the log.
+func cmdLog(w io.Writer, level string) (*slog.Logger, error) {
+	levels := map[string]slog.Level{"info": slog.LevelInfo, "debug": slog.LevelDebug, "transcript": logTranscript}
+	least, ok := levels[level]
+	if !ok {
+		return nil, cmdWrong(fmt.Sprintf("-log is info, debug or transcript, not %q", level))
+	}
+	return logNew(w, least), nil
+}
+
+// welcome shows the first user's password if there is somebody to read it.
+func (l *cmdLine) welcome(text string) (bool, error) {
+	f, ok := l.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return false, nil
+	}
+	if _, err := fmt.Fprintf(f, "\n%s\n", text); err != nil {
+		return false, fmt.Errorf("showing the first password: %w", err)
+	}
+	return true, nil
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The server room: the process. It owns all that outlives a session: listeners,
+// certificates, the users, the store, the clock; it counts connections, reloads and
+// shuts down. It knows no command of any protocol.
+//
+//	starting --all ports open--> running --shutdown--> draining --last session left--> stopped
+//	                              \--reload--/             \------10 s------/
+//
+//	server_listen.go   ports, connections and their limits
+//	server_doors.go    what a configuration makes of the doors
+//	server_port.go     who has a port that is taken
+//	server_tls.go      certificates from files
+//	server_ca.go       certificates of our own
+//	server_first.go    the first user
+//	server_clock.go    which time is believed
+
+// serverDirectory lies in the mail directory and holds what is the server's own. No
+// user's name begins with a dot.
+const serverDirectory = ".letterbox"
+
+const (
+	serverDrainTime  = 9 * time.Second // what commands in flight get at the end; the whole takes 10 s
+	serverHourly     = time.Hour
+	serverUnsetClock = time.Minute // how often a clock that is not believed is looked at
+)
+
+// serverSettings is what starting needs to know.
+type serverSettings struct {
+	config  *config
+	load    func() (*config, error) // reads the configuration again
+	log     *slog.Logger
+	version string
+	clock   func() time.Time                // nil: time.Now
+	welcome func(text string) (bool, error) // shows the first user's password, if somebody is looking on
+}
+
+// server is a running Letterbox.
+type server struct {
+	serverSettings
+	users string // path of the users file: the first configuration's, until the end
+	clk   *serverClock
+	certs *serverCerts
+	store *mailboxStore
+	locks *popLocks
+	doors atomic.Pointer[serverDoors]
+
+	reloading sync.Mutex // held while a configuration is put in place
+
+	mu         sync.Mutex // guards all below
+	auth       *auth
+	listeners  map[string]*serverListener // by service and address
+	sessions   map[*serverSession]struct{}
+	perAddress map[netip.Addr]int
+	refused    time.Time // when a refusal was last logged
+	stopping   bool
+	idle       chan struct{} // closed when stopping and the last session has left
+	timer      *time.Timer
+	counter    uint64 // of sessions
+}
+
+// serverStart opens everything and serves until shutdown.
+func serverStart(settings serverSettings) (*server, error) {
+	if settings.clock == nil {
+		settings.clock = time.Now
+	}
+	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(),
+		listeners: map[string]*serverListener{}, sessions: map[*serverSession]struct{}{}, perAddress: map[netip.Addr]int{},
+		idle: make(chan struct{})}
+	c := settings.config
+	dir := filepath.Join(c.storage.path, serverDirectory)
+	for _, d := range []string{dir, filepath.Dir(c.storage.users)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, serverPathError("making", d, err)
+		}
+	}
+	var err error
+	if s.clk, err = serverOpenClock(filepath.Join(dir, "clock"), settings.clock, serverBuilt(), s.log); err != nil {
+		return nil, err
+	}
+	opened, err := s.listen(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(c, dir); err != nil {
+		for _, l := range opened {
+			l.close()
+		}
+		return nil, err
+	}
+	s.accept(opened)
+	s.timer = time.AfterFunc(s.untilTick(), s.tick)
+	logServerReady(s.log, s.version, c.name, c.hostname)
+	return s, nil
+}
+
+// open makes what the doors need, once the ports are ours.
+func (s *server) open(c *config, dir string) error {
+	var err error
+	s.certs = serverOpenCerts(dir, s.clk, s.log)
+	if err = s.certs.use(serverCertSettings(c)); err != nil {
+		return err
+	}
+	if s.auth, err = s.openAuth(c); err != nil {
+		return err
+	}
+	s.store, err = newMailboxStore(mailboxSettings{root: c.storage.path, now: s.clk.now, log: s.log, watch: true})
+	if err != nil {
+		return err
+	}
+	if err := s.firstUser(c); err != nil {
+		s.store.close()
+		return err
+	}
+	s.doors.Store(s.makeDoors(c))
+	return nil
+}
+
+func (s *server) openAuth(c *config) (*auth, error) {
+	return authOpen(authSettings{path: s.users, domains: serverDomains(c), firstLogin: serverFirstLogin(s.users), log: s.log})
+}
+
+// reload reads the configuration again and puts it in place, whole or not at all.
+// Sessions that have begun go on under the old one.
+func (s *server) reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	c, err := s.load()
+	if err != nil {
+		return err
+	}
+	if c.storage != s.config.storage {
+		logServerNeedsRestart(s.log, "[storage]")
+		c.storage = s.config.storage
+	}
+	opened, err := s.listen(c)
+	if err != nil {
+		return err
+	}
+	undo := func() {
+		for _, l := range opened {
+			l.close()
+		}
+	}
+	a, err := s.openAuth(c)
+	if err != nil {
+		undo()
+		return err
+	}
+	if err := s.certs.use(serverCertSettings(c)); err != nil {
+		undo()
+		return err
+	}
+	s.mu.Lock()
+	s.auth = a
+	s.mu.Unlock()
+	s.config = c
+	s.doors.Store(s.makeDoors(c))
+	s.closeUnlisted(c)
+	s.accept(opened)
+	logServerReloaded(s.log, c.name)
+	return nil
+}
+
+// tick is what has to be done from time to time.
+func (s *server) tick() {
+	s.refresh()
+	s.store.sweep() // looks at the clock itself
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.timer.Reset(s.untilTick())
+	}
+}
+
+// refresh brings up to date what depends on the time and on this box's addresses.
+func (s *server) refresh() {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.clk.note()
+	s.certs.renew()
+	if doors := s.doors.Load(); !doors.isCurrent() { // an interface came or went
+		s.doors.Store(s.makeDoors(s.config))
+	}
+}
+
+func (s *server) untilTick() time.Duration {
+	if s.clk.now().IsZero() {
+		return serverUnsetClock
+	}
+	return serverHourly
+}
+
+// shutdown stops accepting, lets commands in flight end, and returns when all
+// sessions have left, or after ctx or 9 s with those that had to be cut.
+func (s *server) shutdown(ctx context.Context) (cut int) {
+	ctx, cancel := context.WithTimeout(ctx, serverDrainTime)
+	defer cancel()
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.mu.Lock()
+	s.stopping = true
+	s.timer.Stop()
+	for _, l := range s.listeners {
+		l.close()
+	}
+	for session := range s.sessions {
+		session.conn.shutdown()
+	}
+	logServerStopping(s.log, len(s.sessions))
+	s.checkIdle()
+	s.mu.Unlock()
+
+	select {
+	case <-s.idle:
+	case <-ctx.Done():
+		s.mu.Lock()
+		cut = len(s.sessions)
+		for session := range s.sessions {
+			session.raw.Close() // its reads and writes fail, and it leaves
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.idle:
+		case <-time.After(serverCutTime):
+		}
+	}
+	s.store.close()
+	s.clk.note()
+	logServerStopped(s.log, cut)
+	return cut
+}
+
+const serverCutTime = 500 * time.Millisecond // until a session has seen that its connection is gone
+
+// checkIdle tells shutdown when the last session has left; s.mu is held.
+func (s *server) checkIdle() {
+	if s.stopping && len(s.sessions) == 0 {
+		select {
+		case <-s.idle:
+		default:
+			close(s.idle)
+		}
+	}
+}
+
+// serverHint is an error with a line on what to do about it.
+type serverHint struct {
+	error
+	hint string
+}
+
+func (e serverHint) Error() string { return e.error.Error() + "\nhint: " + e.hint }
+func (e serverHint) Unwrap() error { return e.error }
+
+// serverPathError says what to do when a path cannot be used.
+func serverPathError(act, path string, err error) error {
+	err = fmt.Errorf("%s %s: %w", act, path, err)
+	if abs, absErr := filepath.Abs(path); absErr == nil && abs != path {
+		err = fmt.Errorf("%w (in full: %s)", err, abs)
+	}
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return serverHint{err, "the file system is read-only; set [storage] path and users to a place that can be written"}
+	case errors.Is(err, fs.ErrPermission):
+		return serverHint{err, fmt.Sprintf("user id %d may not write there; change the owner, or set [storage] path and users to another place", os.Getuid())}
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		return serverHint{err, "a part of the path is a file; set [storage] path and users to another place"}
+	case errors.Is(err, syscall.ENOSPC):
+		return serverHint{err, "the disk is full"}
+	}
+	return err
+}

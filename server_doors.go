@@ -1,0 +1,115 @@
+package main
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// serverDoors is what one configuration makes of the doors. It does not change; a
+// reload makes new ones, and sessions that have begun keep theirs.
+type serverDoors struct {
+	smtp, submission, lmtp       *smtpDoor
+	legacySMTP, legacySubmission *smtpDoor
+	pop3                         *popDoor
+	imap                         *imapDoor
+
+	networks                []string       // as configured
+	trusted                 []netip.Prefix // what they mean on this box now
+	connections, perAddress int
+	modern, legacy          *tls.Config
+}
+
+func (s *server) makeDoors(c *config) *serverDoors {
+	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
+		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
+		modern: s.certs.modern, legacy: s.certs.legacy}
+	s.mu.Lock()
+	a := s.auth
+	s.mu.Unlock()
+	plaintext := authPlaintext(c.limits.plaintextAuth)
+	smtp := smtpDoor{
+		kind: smtpReception,
+		deliverer: newDeliverer(deliverSettings{hostname: c.hostname, domains: serverDomains(c), aliases: c.aliases,
+			userExists: a.exists, users: a.users, store: s.store, log: s.log}),
+		auth: a, hostname: c.hostname, tls: d.modern, plaintext: plaintext, trusted: d.trusted, public: c.smtp.public,
+		maxMessageSize: int64(c.smtp.maxMessageSize), maxRecipients: c.smtp.maxRecipients, now: s.clock}
+	submission, lmtp := smtp, smtp
+	submission.kind, lmtp.kind = smtpSubmission, smtpLMTP
+	legacySMTP, legacySubmission := smtp, submission
+	legacySMTP.tls, legacySubmission.tls = d.legacy, d.legacy
+	d.smtp, d.submission, d.lmtp, d.legacySMTP, d.legacySubmission = &smtp, &submission, &lmtp, &legacySMTP, &legacySubmission
+
+	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: d.modern, plaintext: plaintext,
+		uidl: c.pop3.uidl, onDelete: c.pop3.onDelete}
+	if c.pop3.lock {
+		d.pop3.lock = s.locks
+	}
+	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: d.modern, plaintext: plaintext,
+		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix}
+	return d
+}
+
+func (d *serverDoors) tlsConfig(service *serverService) *tls.Config {
+	if service.legacy {
+		return d.legacy
+	}
+	return d.modern
+}
+
+// trusts tells whether an address is in the trusted networks. A unix socket is.
+func (d *serverDoors) trusts(addr netip.Addr) bool {
+	return !addr.IsValid() || slices.ContainsFunc(d.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// isCurrent tells whether the trusted networks still mean the same.
+func (d *serverDoors) isCurrent() bool { return slices.Equal(d.trusted, serverTrusted(d.networks)) }
+
+// serverDomains are the domains of this box, the hostname's two forms apart.
+func serverDomains(c *config) []string {
+	domains := []string{c.hostname, c.hostname + ".local", "localhost"}
+	for _, domain := range c.domains {
+		domains = append(domains, strings.ToLower(domain))
+	}
+	return domains
+}
+
+// serverNetworks are what the words of trusted_networks mean.
+var serverNetworks = map[string][]netip.Prefix{
+	configLoopback: {netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+	configPrivate: { // RFC 1918, RFC 3927, RFC 4193, RFC 4291
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+		netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")},
+}
+
+// serverTrusted gives the prefixes that trusted_networks means on this box now.
+func serverTrusted(networks []string) (trusted []netip.Prefix) {
+	for _, network := range networks {
+		if prefixes := serverNetworks[network]; prefixes != nil {
+			trusted = append(trusted, prefixes...)
+		} else if network == configInterfaces {
+			trusted = append(trusted, serverInterfaces()...)
+		} else if prefix, err := configPrefix(network); err == nil { // which configCheck has seen to
+			trusted = append(trusted, prefix)
+		}
+	}
+	return trusted
+}
+
+// serverInterfaces gives the networks that this box is in, sorted. A system that does
+// not tell is in none.
+func serverInterfaces() (prefixes []netip.Prefix) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Bits() > 0 {
+			prefixes = append(prefixes, prefix.Masked())
+		}
+	}
+	slices.SortFunc(prefixes, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(prefixes)
+}
