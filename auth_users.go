@@ -33,9 +33,9 @@ import (
 // users whose scheme we cannot check, the fields between.
 
 const (
-	authUsersMax   = 16 << 20    // bytes of a users file
-	authExtraField = 7           // counted from 0
-	authSettled    = time.Second // a file written longer ago than this has its final mtime
+	authUsersMax   = 16 << 20        // bytes of a users file
+	authExtraField = 7               // counted from 0
+	authSettled    = 2 * time.Second // a file written longer ago than this has its final mtime, on FAT too
 )
 
 // authFile is the users file as it was read last.
