@@ -98,5 +98,5 @@ func logDelivered(log *slog.Logger, id, from, to string, size int64) {
 // logNotDelivered says that a message was not stored for one recipient; the client
 // was told.
 func logNotDelivered(log *slog.Logger, id, from, to string, err error) {
-	log.Error("not delivered", "id", id, "from", from, "to", to, "err", err)
+	log.Warn("not delivered", "id", id, "from", from, "to", to, "err", err)
 }

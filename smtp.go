@@ -225,7 +225,7 @@ func (s *smtpSession) run(line string) error {
 	case strings.ContainsFunc(arg, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return smtpControls
 	}
-	err := cmd.run(s, strings.TrimRight(arg, " ")) // RFC 5321, section 4.1.1: trailing spaces are tolerated
+	err := cmd.run(s, strings.Trim(arg, " ")) // RFC 5321, section 4.1.1: trailing spaces are tolerated
 	var reply *smtp.SMTPError
 	var broken *smtpBroken
 	if err == nil || errors.As(err, &reply) || errors.As(err, &broken) {
@@ -248,7 +248,9 @@ func (s *smtpSession) outOfOrder() error {
 
 // refuse answers with an error, and ends a session that only gathers them.
 func (s *smtpSession) refuse(reply *smtp.SMTPError) {
-	s.errors++
+	if s.door.kind != smtpLMTP { // another server may have any number of recipients whom we don't know
+		s.errors++
+	}
 	if reply.Code != 421 && s.errors > smtpMaxErrors || s.authErrors > smtpMaxAuthErrors {
 		reply = smtpTooManyErrors
 	}

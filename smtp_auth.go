@@ -136,7 +136,7 @@ func (s *smtpSession) login(user, password, how string) error {
 	}
 	s.user = name
 	logLogin(s.log, name, how)
-	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome, "+name)
+	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome")
 	return nil
 }
 

@@ -2,12 +2,12 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
-
-	"crypto/tls"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -164,6 +164,9 @@ func (s *smtpSession) begin() {
 	s.tx.id = strings.ToUpper(strconv.FormatUint(rand.Uint64(), 36))
 	trace := deliverTrace{from: s.tx.from, helo: s.helo, ip: s.remoteAddr(), by: s.door.hostname,
 		protocol: s.protocol(), id: s.tx.id, date: s.door.now()}
+	if trace.date.IsZero() { // not believed
+		trace.date = time.Now()
+	}
 	if state := s.tlsState(); state != nil {
 		trace.tls = tls.VersionName(state.Version)
 	}
@@ -185,7 +188,7 @@ func (s *smtpSession) protocol() string {
 	if s.secure() && s.esmtp {
 		name += "S"
 	}
-	if s.user != "" {
+	if s.user != "" && s.esmtp {
 		name += "A"
 	}
 	return name
@@ -195,9 +198,11 @@ func (s *smtpSession) protocol() string {
 // end and thrown away.
 func (s *smtpSession) take(text []byte) {
 	s.tx.size += int64(len(text))
-	if !s.tooLarge(s.tx.size) {
-		s.tx.delivery.Write(text) // its error comes from commit
+	if s.tooLarge(s.tx.size) {
+		s.tx.delivery.abort()
+		return
 	}
+	s.tx.delivery.Write(text) // its error comes from commit
 }
 
 // commit delivers the message and ends the transaction. LMTP has a reply for each
