@@ -98,3 +98,110 @@ func smtpDotWhole(in string) (text string, used int, done bool) {
 		pos = len(in) - len(line) + end + 2
 	}
 }
+
+func smtpDotChunks(t testing.TB, in string, chunk int) (text string, used int, done bool) {
+	var dot smtpDot
+	for used < len(in) && !done {
+		p := []byte(in[used:min(used+chunk, len(in))])
+		for len(p) > 0 && !done {
+			out, n, end := dot.next(p)
+			text += string(out)
+			p, used, done = p[n:], used+n, end
+		}
+	}
+	return text, used, done
+}
+
+func TestSmtpDot(t *testing.T) {
+	for _, test := range []struct{ in, text, rest string }{ // rest "-": no end
+		{".\r\n", "", ""},
+		{".\r\nQUIT\r\n", "", "QUIT\r\n"},
+		{"a\r\n.\r\n", "a\r\n", ""},
+		{"..\r\n.\r\n", ".\r\n", ""},
+		{".a\r\n.\r\n", "a\r\n", ""},
+		{"\n.\n\r\n.\r\n", "\n.\n\r\n", ""},
+		{"\r.\r\r\n.\r\n", "\r.\r\r\n", ""},
+		{"a\n.\r\n\r\n.\r\n", "a\n.\r\n\r\n", ""},
+		{"a\r\n.\nb\r\n.\r\n", "a\r\n\nb\r\n", ""},
+		{"a\r\n.\rb\r\n.\r\n", "a\r\n\rb\r\n", ""},
+		{"a\r\r\n.\r\n", "a\r\r\n", ""},
+		{".\r\r\n.\r\n", "\r\r\n", ""},
+		{".\r.\r\n.\r\n", "\r.\r\n", ""},
+		{"\r\n.\r\r\n.\r\n", "\r\n\r\r\n", ""},
+		{"a.\r\n", "a.\r\n", "-"},
+		{"a\n.\r\n", "a\n.\r\n", "-"},
+		{"a\r\n.\n", "a\r\n\n", "-"},
+		{"a\r\n.", "a\r\n", "-"},
+	} {
+		for chunk := 1; chunk <= len(test.in); chunk++ {
+			text, used, done := smtpDotChunks(t, test.in, chunk)
+			if rest := test.in[used:]; done != (test.rest != "-") || text != test.text || done && rest != test.rest {
+				t.Errorf("%q by %d: %q, rest %q, done %v", test.in, chunk, text, rest, done)
+			}
+		}
+	}
+}
+
+func FuzzSMTPDot(f *testing.F) {
+	for _, s := range []string{".\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\rX\r\r\n.\r\n", "\n.\n", "\r\n.\r\r\n.\n\r\n.\r\n"} {
+		f.Add(s, 3)
+	}
+	f.Fuzz(func(t *testing.T, in string, chunk int) {
+		text, used, done := smtpDotChunks(t, in, max(chunk, 1))
+		wantText, wantUsed, wantDone := smtpDotWhole(in)
+		// What is held back at the end of the input is no text yet.
+		if done != wantDone || used != wantUsed || done && text != wantText || !done && !strings.HasPrefix(wantText, text) {
+			t.Fatalf("%q by %d: %q, used %d, %v; want %q, %d, %v", in, chunk, text, used, done, wantText, wantUsed, wantDone)
+		}
+	})
+}
+
+// Whatever a client says, the session answers or ends, and nothing breaks.
+func FuzzSMTPCommand(f *testing.F) {
+	for _, s := range []string{
+		"EHLO pc\r\nMAIL FROM:<a@b> SIZE=1\r\nRCPT TO:<alice>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n",
+		"EHLO pc\r\nMAIL FROM:<>\r\nRCPT TO:<alice+x>\r\nBDAT 3\r\nabcBDAT 0 LAST\r\nRSET\r\n",
+		"EHLO pc\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nVRFY x\r\nHELP\r\nNOOP\r\n",
+		"EHLO pc\r\nAUTH LOGIN\r\n*\r\nSTARTTLS\r\n",
+		"LHLO pc\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<\"a b\"@example.org>\r\nDATA\r\n.\r\n",
+	} {
+		f.Add(s, false)
+		f.Add(s, true)
+	}
+	root := f.TempDir()
+	door := testSmtpDoor(f, root, map[string][]string{"*": {"bob"}}, "")
+	door.tls = nil
+	lmtp := *door
+	lmtp.kind = smtpLMTP
+	f.Fuzz(func(t *testing.T, in string, isLMTP bool) {
+		if strings.Contains(strings.ToUpper(in), "AUTH") && !strings.Contains(in, "c2VjcmV0") && !strings.Contains(in, "AGFsaWNlAHNlY3JldA==") {
+			t.Skip("wrong passwords take their time")
+		}
+		script := &smtpScript{in: strings.NewReader(in)}
+		d := door
+		if isLMTP {
+			d = &lmtp
+		}
+		d.serve(newConn(script, slog.New(slog.DiscardHandler), time.Minute))
+		for line := range strings.Lines(script.out.String()) {
+			if len(line) < 6 || line[0] < '2' || line[0] > '5' || line[3] != ' ' && line[3] != '-' || !strings.HasSuffix(line, "\r\n") {
+				t.Fatalf("%q was answered by %q", in, line)
+			}
+		}
+	})
+}
+
+// smtpScript is a client that has said everything at once.
+type smtpScript struct {
+	in  *strings.Reader
+	out strings.Builder
+}
+
+func (c *smtpScript) Read(p []byte) (int, error)       { return c.in.Read(p) }
+func (c *smtpScript) Write(p []byte) (int, error)      { return c.out.Write(p) }
+func (c *smtpScript) Close() error                     { return nil }
+func (c *smtpScript) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (c *smtpScript) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (c *smtpScript) SetDeadline(time.Time) error      { return nil }
+func (c *smtpScript) SetReadDeadline(time.Time) error  { return nil }
+func (c *smtpScript) SetWriteDeadline(time.Time) error { return nil }
