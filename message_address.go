@@ -183,8 +183,8 @@ func (p *messageAddressParser) route() (string, bool) {
 	}
 }
 
-// localPart reads a local part; false if nothing follows it. nil if there is none.
-func (p *messageAddressParser) localPart() (*string, bool) {
+// localPart reads a local part, with dots wherever they stand; nil if there is none.
+func (p *messageAddressParser) localPart() (local *string, ok bool) {
 	var out strings.Builder
 	for {
 		if p.peek() == '"' {
@@ -194,27 +194,26 @@ func (p *messageAddressParser) localPart() (*string, bool) {
 				return nil, false
 			}
 		} else {
-			atom := p.while(messageIsAtext)
+			atom := p.while(func(c byte) bool { return c == '.' || messageIsAtext(c) })
 			if atom == "" {
 				return nil, false
 			}
 			out.WriteString(atom)
 		}
-		if !p.space() || p.peek() != '.' {
+		before := out.String()
+		if !p.space() || p.peek() != '.' && !strings.HasSuffix(before, ".") {
 			break
 		}
-		out.WriteByte('.')
-		p.text = p.text[1:]
-		if !p.space() {
-			return nil, false
+		if c := p.peek(); c != '.' && c != '"' && !messageIsAtext(c) {
+			break
 		}
 	}
 	text := out.String()
 	return &text, p.text != ""
 }
 
-// domain reads "@" and a domain; false if that is broken or nothing follows it.
-func (p *messageAddressParser) domain() (string, bool) {
+// domain reads "@" and a domain; ok is false if that is broken.
+func (p *messageAddressParser) domain() (domain string, ok bool) {
 	p.text = p.text[1:]
 	if !p.space() {
 		return "", false
@@ -227,7 +226,7 @@ func (p *messageAddressParser) domain() (string, bool) {
 		}
 		literal := p.text[:i+1]
 		p.text = p.text[i+1:]
-		return literal, p.space()
+		return literal, p.space() || !p.open
 	}
 	var out strings.Builder
 	for {
@@ -237,7 +236,7 @@ func (p *messageAddressParser) domain() (string, bool) {
 		}
 		out.WriteString(atom)
 		if !p.space() || p.peek() != '.' {
-			return out.String(), p.text != ""
+			return out.String(), !p.open
 		}
 		out.WriteByte('.')
 		p.text = p.text[1:]
@@ -250,36 +249,34 @@ func (p *messageAddressParser) domain() (string, bool) {
 // spec reads "local@domain (name)", or words that are no address.
 func (p *messageAddressParser) spec() {
 	p.comment = ""
-	start := p.text
+	quoted := p.peek() == '"'
 	local, _ := p.localPart()
 	p.addr.mailbox = local
-	if local != nil && p.peek() == '@' {
-		if domain, _ := p.domain(); domain != "" {
+	hasDomain := local != nil && p.peek() == '@'
+	if hasDomain {
+		if domain, ok := p.domain(); ok {
 			p.addr.domain = &domain
 		}
-		if p.comment != "" {
-			name := p.comment
-			p.addr.name = &name
-		}
-		return
 	}
 	if p.comment != "" {
 		name := p.comment
 		p.addr.name = &name
 		return
 	}
+	if hasDomain {
+		return
+	}
 	// No domain: a single word is taken for a mailbox, several or a quoted one
 	// for a name.
-	first := strings.TrimRight(start[:len(start)-len(p.text)], " \t\r\n")
 	rest, _ := p.phrase()
 	switch {
 	case rest != "":
-		name := first + " " + rest
+		name := " " + rest
 		if local != nil {
-			name = *local + " " + rest
+			name = *local + name
 		}
 		p.addr.mailbox, p.addr.name = nil, &name
-	case local != nil:
+	case quoted:
 		p.addr.mailbox, p.addr.name = nil, local
 	}
 }

@@ -44,19 +44,32 @@ func messageTrimEnd(text []byte) []byte {
 	return bytes.TrimSuffix(text, []byte("\r"))
 }
 
-// messageUnfold undoes folding (RFC 5322, section 2.2.3) and drops the white space
-// before the value.
+// messageUnfold undoes folding (RFC 5322, section 2.2.3): a line end and the white
+// space after it are one space. White space before the value is dropped.
 func messageUnfold(value []byte) string {
 	value = bytes.TrimLeft(value, " \t\r\n")
-	if bytes.IndexByte(value, '\n') < 0 {
+	if !bytes.ContainsAny(value, "\r\n") {
 		return string(value)
 	}
 	out := make([]byte, 0, len(value))
-	for i, c := range value {
-		if c == '\n' || c == '\r' && i+1 < len(value) && value[i+1] == '\n' {
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		if c == '\r' && i+1 < len(value) && value[i+1] == '\n' {
 			continue
 		}
-		out = append(out, c)
+		if c == '\r' { // a bare CR is no line end, and must not become one
+			c = ' '
+		}
+		if c != '\n' {
+			out = append(out, c)
+			continue
+		}
+		for i+1 < len(value) && (value[i+1] == ' ' || value[i+1] == '\t') {
+			i++
+		}
+		if i+1 < len(value) && (len(out) == 0 || out[len(out)-1] != ' ') {
+			out = append(out, ' ')
+		}
 	}
 	return string(out)
 }

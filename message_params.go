@@ -12,6 +12,7 @@ import (
 type messageLexer struct {
 	text    string
 	comment string
+	open    bool // a comment did not end
 }
 
 func (l *messageLexer) peek() byte {
@@ -64,7 +65,7 @@ func (l *messageLexer) skipComment() bool {
 			out = append(out, c)
 		}
 	}
-	l.text = ""
+	l.text, l.open = "", true
 	return false
 }
 
@@ -115,10 +116,12 @@ func (l *messageLexer) quoted() (string, bool) {
 }
 
 // readFields takes from a part's header what says what the part is. Of a field
-// that comes twice the first counts.
-func (part *messagePart) readFields(header []byte) {
+// that comes twice the first counts. In the header of a message (root) they count only
+// with a MIME-Version or a Content-Type.
+func (part *messagePart) readFields(header []byte, root bool) {
 	f := &part.fields
 	part.encoding = "7bit"
+	isMIME := !root
 	for len(header) > 0 {
 		name, value, _, rest := messageNextField(header)
 		header = rest
@@ -126,6 +129,7 @@ func (part *messagePart) readFields(header []byte) {
 			if name == nil {
 				break
 			}
+			isMIME = isMIME || len(name) == len("mime-version") && strings.EqualFold(string(name), "mime-version")
 			continue
 		}
 		switch strings.ToLower(string(name[8:])) {
@@ -153,6 +157,9 @@ func (part *messagePart) readFields(header []byte) {
 			}
 		}
 	}
+	if !isMIME && !part.typed {
+		part.fields, part.encoding = messagePartFields{}, "7bit"
+	}
 }
 
 func messageFirst(field **string, value []byte) {
@@ -170,22 +177,33 @@ func (part *messagePart) readType(value string) {
 	part.typed = true
 	l := messageLexer{text: value}
 	l.space()
-	part.typeName = l.while(messageIsMIME)
+	typeName := l.while(messageIsMIME)
 	more := l.space()
-	ok := more && l.peek() == '/'
-	if ok {
-		l.text = l.text[1:]
-		l.space()
-		part.subtypeName = l.while(messageIsMIME)
-		ok = part.typeName != "" && part.subtypeName != ""
-	}
-	part.mediaType, part.mediaSubtype = strings.ToLower(part.typeName), strings.ToLower(part.subtypeName)
-	part.embedded = part.mediaType == "message" && part.mediaSubtype == "rfc822"
-	if !ok {
+	if typeName != "" && !more && !l.open { // Dovecot has such a type without a subtype
+		part.typeName, part.mediaType = typeName, strings.ToLower(typeName)
+		if part.mediaType == "multipart" {
+			part.flatten()
+		}
 		return
 	}
+	if typeName == "" || l.peek() != '/' {
+		return // and one that does not parse is "" "" there
+	}
+	l.text = l.text[1:]
+	l.space()
+	subtypeName := l.while(messageIsMIME)
+	if subtypeName == "" || l.space() && l.peek() != ';' {
+		return
+	}
+	part.typeName, part.subtypeName = typeName, subtypeName
+	part.mediaType, part.mediaSubtype = strings.ToLower(typeName), strings.ToLower(subtypeName)
+	if part.mediaType == "message" && part.mediaSubtype == "rfc822" {
+		part.embedded, part.typeName, part.subtypeName = true, "message", "rfc822"
+	}
 	part.params = messageParams(&l)
-	part.multipart = part.mediaType == "multipart" && part.boundary() != ""
+	if part.mediaType == "multipart" {
+		_, part.multipart = part.boundary()
+	}
 }
 
 func (part *messagePart) readEncoding(value string) {
@@ -224,29 +242,31 @@ func (f *messagePartFields) readLanguage(value string) {
 	}
 }
 
+// flatten makes a part that cannot be what it says a leaf.
+func (part *messagePart) flatten() {
+	part.multipart, part.embedded = false, false
+	part.typed, part.typeName, part.subtypeName = true, "application", "octet-stream"
+	part.mediaType, part.mediaSubtype = "application", "octet-stream"
+}
+
 // messageParams reads parameters, "; name=value", and puts those together that are
-// split (RFC 2231). What is not a parameter is passed over.
+// split (RFC 2231). Where one is broken, the next ";" begins another.
 func messageParams(l *messageLexer) []messageParam {
 	var params []messageParam
 	var pieces []messagePiece
 	for l.space() {
 		if l.peek() != ';' {
-			l.while(func(c byte) bool { return c != ';' && c != '"' && c != '(' })
-			if l.peek() == '"' {
-				l.quoted()
+			l.text = l.text[1:]
+			continue
+		}
+		l.text = l.text[1:]
+		name, value, ok := l.param()
+		if !ok {
+			if l.text != "" {
+				l.text = l.text[1:]
 			}
 			continue
 		}
-		l.text = l.text[1:]
-		l.space()
-		name := l.while(func(c byte) bool { return messageIsMIME(c) && c != ';' })
-		l.space()
-		if name == "" || l.peek() != '=' {
-			continue
-		}
-		l.text = l.text[1:]
-		l.space()
-		value := l.paramValue()
 		if piece, ok := messagePieceOf(name, value); ok {
 			pieces = append(pieces, piece)
 		} else {
@@ -256,16 +276,22 @@ func messageParams(l *messageLexer) []messageParam {
 	return append(params, messageJoinPieces(pieces)...)
 }
 
-// paramValue reads a token or a quoted string. Spaces may not stand in a token, but a
-// value like name=a b.txt is what some programs write.
-func (l *messageLexer) paramValue() string {
-	if l.peek() == '"' {
-		value, _ := l.quoted()
-		return value
+// param reads "name=value". A value is a token or a quoted string.
+func (l *messageLexer) param() (name, value string, ok bool) {
+	l.space()
+	name = l.while(messageIsMIME)
+	if name == "" || !l.space() || l.peek() != '=' {
+		return "", "", false
 	}
-	return l.while(func(c byte) bool {
-		return c > ' ' && c != ';' && c != '"' && c != '('
-	})
+	l.text = l.text[1:]
+	l.space()
+	if l.peek() == '"' {
+		value, ok = l.quoted()
+	} else {
+		value, ok = l.while(messageIsMIME), true
+	}
+	l.space()
+	return name, value, ok && !l.open
 }
 
 // messagePiece is one of "name*0*=..." (RFC 2231, section 3).
@@ -273,6 +299,7 @@ type messagePiece struct {
 	name, value string
 	index       int
 	extended    bool
+	written     string // the name as it is written
 }
 
 func messagePieceOf(name, value string) (piece messagePiece, ok bool) {
@@ -281,15 +308,18 @@ func messagePieceOf(name, value string) (piece messagePiece, ok bool) {
 		return piece, false
 	}
 	digits, extended := strings.CutSuffix(name[star+1:], "*")
+	if name[star:] == "*" {
+		digits, extended = "0", true
+	}
 	n, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil {
-		return piece, false // "name*" stands for itself
+		return piece, false
 	}
-	return messagePiece{name[:star], value, int(n), extended}, true
+	return messagePiece{name[:star], value, int(n), extended, name}, true
 }
 
-// messageJoinPieces puts pieces of a name together, as far as they follow each
-// other. If one is extended the whole is: "name*".
+// messageJoinPieces puts the pieces of a name together, if none is missing. If one is
+// extended the whole is: "name*".
 func messageJoinPieces(pieces []messagePiece) (params []messageParam) {
 	sort.SliceStable(pieces, func(i, j int) bool {
 		if a, b := strings.ToLower(pieces[i].name), strings.ToLower(pieces[j].name); a != b {
@@ -298,36 +328,37 @@ func messageJoinPieces(pieces []messagePiece) (params []messageParam) {
 		return pieces[i].index < pieces[j].index
 	})
 	for len(pieces) > 0 {
-		n, extended := 0, false
-		for n < len(pieces) && strings.EqualFold(pieces[n].name, pieces[0].name) && pieces[n].index == n {
+		n, extended, whole := 0, false, true
+		for n < len(pieces) && strings.EqualFold(pieces[n].name, pieces[0].name) {
 			extended = extended || pieces[n].extended
+			whole = whole && pieces[n].index == n
 			n++
 		}
-		if n == 0 {
-			p := pieces[0]
-			name := p.name + "*" + strconv.Itoa(p.index)
-			if p.extended {
-				name += "*"
-			}
-			params = append(params, messageParam{name, p.value})
-			pieces = pieces[1:]
-			continue
-		}
-		name, value := pieces[0].name, ""
-		for _, p := range pieces[:n] {
-			if extended && !p.extended {
-				value += messagePercent(p.value)
-			} else {
-				value += p.value
+		if whole {
+			params = append(params, messageJoin(pieces[:n], extended))
+		} else {
+			for _, p := range pieces[:n] {
+				params = append(params, messageParam{p.written, p.value})
 			}
 		}
-		if extended {
-			name += "*"
-		}
-		params = append(params, messageParam{name, value})
 		pieces = pieces[n:]
 	}
 	return params
+}
+
+func messageJoin(pieces []messagePiece, extended bool) messageParam {
+	name, value := pieces[0].name, ""
+	for _, p := range pieces {
+		if extended && !p.extended {
+			value += messagePercent(p.value)
+		} else {
+			value += p.value
+		}
+	}
+	if extended {
+		name += "*"
+	}
+	return messageParam{name, value}
 }
 
 // messagePercent writes a plain piece among extended ones.

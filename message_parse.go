@@ -23,6 +23,7 @@ type messageParser struct {
 	newline int   // bytes of the line end just before pos, 0 if there is none
 	cr      bool  // the byte before pos is a CR
 	nul     bool  // a NUL was seen
+	body    bool  // the line end just before pos is in a body, not a header's end
 
 	bounds  []messageBoundary // of the multiparts around, innermost last
 	parts   int
@@ -180,7 +181,7 @@ func (p *messageParser) findBoundary(line []byte, dashes bool) int {
 
 // skip consumes lines up to a boundary line or the end.
 func (p *messageParser) skip() (hit int, closes bool) {
-	for {
+	for p.body = false; ; p.body = true {
 		if p.start == p.end && !p.fill() {
 			return -1, false
 		}
@@ -247,7 +248,6 @@ func (p *messageParser) keepHeader(text []byte) {
 	if len(p.header)+len(text) > messageHeaderMost {
 		return
 	}
-	n := len(p.header)
 	if len(text) > 0 && text[len(text)-1] == '\n' {
 		line := text[:len(text)-1]
 		p.header = append(p.header, line...)
@@ -257,9 +257,6 @@ func (p *messageParser) keepHeader(text []byte) {
 		p.header = append(p.header, '\n')
 	} else {
 		p.header = append(p.header, text...)
-	}
-	if p.nul {
-		messageHideNULs(p.header[n:])
 	}
 }
 
@@ -288,9 +285,12 @@ func (p *messageParser) parse(part *messagePart, digest bool, depth int) (hit in
 	bodyWire, bodyLines := p.wire, p.lines
 	if hit < 0 && !ended {
 		hit, closes = p.parseBody(part, depth)
+	} else {
+		p.body = false
+		part.addEmpty(p.pos)
 	}
 	part.bodyEnd, part.bodySize, part.bodyLines = p.pos, p.wire-bodyWire, p.lines-bodyLines
-	if hit >= 0 && part.bodyEnd > part.bodyStart {
+	if hit >= 0 && p.body {
 		// The line end before a boundary is part of the boundary (RFC 2046, section 5.1.1).
 		part.bodyEnd -= int64(p.newline)
 		part.bodySize -= 2
@@ -299,17 +299,27 @@ func (p *messageParser) parse(part *messagePart, digest bool, depth int) (hit in
 	return hit, closes
 }
 
+// addEmpty gives a message/rfc822 part that ends in its header the empty message that
+// is in it.
+func (part *messagePart) addEmpty(pos int64) {
+	if part.embedded {
+		child := &messagePart{headerStart: pos, bodyStart: pos, bodyEnd: pos, mediaType: "text", mediaSubtype: "plain", encoding: "7bit"}
+		child.envelope = messageAppendEnvelope(nil, nil)
+		part.children = []*messagePart{child}
+	}
+}
+
 // describe takes from the header at hand what says what the part is.
 func (p *messageParser) describe(part *messagePart, digest bool, depth int) {
-	part.readFields(p.header)
+	part.readFields(p.header, depth == 0 || part.envelope != nil)
 	if !part.typed {
 		part.mediaType, part.mediaSubtype = "text", "plain"
 		if digest {
 			part.embedded = true
 		}
 	}
-	if depth >= messageNestedMost || p.parts >= messagePartsMost {
-		part.multipart, part.embedded = false, false
+	if (part.isMultipart() || part.embedded) && (depth >= messageNestedMost-1 || p.parts >= messagePartsMost) {
+		part.flatten()
 	}
 	if part.envelope != nil {
 		part.envelope = messageAppendEnvelope(part.envelope, p.header)
@@ -330,6 +340,7 @@ func (p *messageParser) summarizeHeader() {
 			continue
 		}
 		s.header = append(s.header, whole...)
+		messageHideNULs(s.header[len(s.header)-len(whole):])
 		if s.sent.IsZero() && len(name) == 4 && strings.EqualFold(string(name), "date") {
 			if t, ok := messageParseDate(messageUnfold(value)); ok {
 				s.sent = t
@@ -381,11 +392,15 @@ func (p *messageParser) parseEmbedded(child *messagePart, depth int) (hit int, c
 // parseChildren reads a multipart: the preamble, the parts, the epilogue.
 func (p *messageParser) parseChildren(part *messagePart, depth int) (hit int, closes bool) {
 	own := len(p.bounds)
-	p.bounds = append(p.bounds, messageBoundary{part.boundary()})
+	boundary, _ := part.boundary()
+	p.bounds = append(p.bounds, messageBoundary{boundary})
 	digest := part.mediaSubtype == "digest"
 	hit, closes = p.skip()
 	for hit == own && !closes && p.parts < messagePartsMost {
-		p.skipLine()
+		if !p.skipLine() { // the boundary is all there is
+			hit = -1
+			break
+		}
 		child := &messagePart{}
 		part.children = append(part.children, child)
 		hit, closes = p.parse(child, digest, depth+1)
@@ -403,11 +418,11 @@ func (p *messageParser) parseChildren(part *messagePart, depth int) (hit int, cl
 }
 
 // boundary is the multipart's boundary, without "--".
-func (part *messagePart) boundary() string {
+func (part *messagePart) boundary() (text string, ok bool) {
 	for _, param := range part.params {
 		if strings.EqualFold(param.name, "boundary") {
-			return param.value[:min(len(param.value), messageBoundaryMost)]
+			return param.value[:min(len(param.value), messageBoundaryMost)], true
 		}
 	}
-	return ""
+	return "", false
 }

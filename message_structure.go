@@ -14,6 +14,8 @@ var messageEnvelopeFields = [...]string{"date", "subject", "from", "sender", "re
 // messageAppendEnvelope appends the ENVELOPE made from a raw header block.
 func messageAppendEnvelope(dst, header []byte) []byte {
 	var values [len(messageEnvelopeFields)][]byte
+	var more []string // addresses of fields that come again, by turns with their index
+	var moreOf []int
 	for len(header) > 0 {
 		name, value, _, rest := messageNextField(header)
 		if name == nil {
@@ -22,8 +24,10 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 		header = rest
 		for i, field := range messageEnvelopeFields {
 			if len(name) == len(field) && name[0]|0x20 == field[0] && strings.EqualFold(string(name), field) {
-				if values[i] == nil {
-					values[i] = value
+				if values[i] != nil && messageIsAddressField(i) {
+					more, moreOf = append(more, messageUnfold(value)), append(moreOf, i)
+				} else {
+					values[i] = value // of others the last counts
 				}
 				break
 			}
@@ -35,8 +39,7 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ' ')
 		}
-		switch field {
-		case "date", "subject", "in-reply-to", "message-id":
+		if !messageIsAddressField(i) {
 			if values[i] == nil {
 				dst = append(dst, "NIL"...)
 			} else {
@@ -47,6 +50,11 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 		var list []messageAddress
 		if values[i] != nil {
 			list = messageAddresses(messageUnfold(values[i]))
+			for n, of := range moreOf {
+				if of == i {
+					list = append(list, messageAddresses(more[n])...)
+				}
+			}
 		}
 		switch field {
 		case "from":
@@ -60,6 +68,9 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 	}
 	return append(dst, ')')
 }
+
+// messageIsAddressField tells which of messageEnvelopeFields hold addresses.
+func messageIsAddressField(i int) bool { return i >= 2 && i <= 7 }
 
 func messageAppendAddresses(dst []byte, list []messageAddress) []byte {
 	if len(list) == 0 {
@@ -89,18 +100,18 @@ func messageAppendNstring(dst []byte, s *string) []byte {
 }
 
 // messageAppendString appends a quoted string or, if 8-bit bytes are in it, a literal.
+// A NUL, which neither may hold, is U+FFFD.
 func messageAppendString(dst []byte, s string) []byte {
 	start := len(dst)
 	dst = append(dst, '"')
 	for i := range len(s) {
 		c := s[i]
 		if c >= 0x80 || c == '\r' || c == '\n' || c == 0 {
+			s = strings.ReplaceAll(s, "\x00", "\uFFFD")
 			dst = append(dst[:start], '{')
 			dst = strconv.AppendInt(dst, int64(len(s)), 10)
 			dst = append(dst, "}\r\n"...)
-			dst = append(dst, s...)
-			messageHideNULs(dst[len(dst)-len(s):])
-			return dst
+			return append(dst, s...)
 		}
 		if c == '"' || c == '\\' {
 			dst = append(dst, '\\')
@@ -117,13 +128,16 @@ func messageAppendStructure(dst []byte, _ io.ReaderAt, p *messagePart, extended 
 
 func messageAppendPart(dst []byte, p *messagePart, extended bool) []byte {
 	dst = append(dst, '(')
-	if p.multipart {
+	if p.isMultipart() {
 		dst = messageAppendMultipart(dst, p, extended)
 	} else {
 		dst = messageAppendSingle(dst, p, extended)
 	}
 	return append(dst, ')')
 }
+
+// isMultipart tells whether the part calls itself one.
+func (p *messagePart) isMultipart() bool { return p.mediaType == "multipart" }
 
 func messageAppendMultipart(dst []byte, p *messagePart, extended bool) []byte {
 	for _, child := range p.children {
