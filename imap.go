@@ -133,6 +133,7 @@ type imapSelected struct {
 	exists   int      // likewise
 	recent   int      // likewise
 	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
+	last     imapTree // of the message whose parts were read last
 }
 
 // byUID tells whether the command that is running takes UIDs.

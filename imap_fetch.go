@@ -51,7 +51,7 @@ func (s *imapSession) cmdFetch() error {
 
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
-	return &imapFetch{c: s.c, view: s.selected.view, items: items, rev2: s.rev2}
+	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2}
 }
 
 // reads tells whether items need more than what is in memory of a message.
@@ -100,6 +100,7 @@ type imapFetch struct {
 	c     *conn
 	view  *mailboxView
 	items *imapFetchItems
+	last  *imapTree
 	rev2  bool // there is no \Recent (RFC 9051, appendix E)
 
 	out      []byte
@@ -275,7 +276,7 @@ func (f *imapFetch) fail(err error) {
 
 // row writes one FETCH response. An item that cannot be told is left out.
 func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, marked bool) error {
-	f.now = imapBody{view: f.view, uid: m.uid, summary: summary}
+	f.now = imapBody{view: f.view, uid: m.uid, summary: summary, last: f.last}
 	defer f.now.close()
 	start, given := len(f.out), f.given
 	f.out = append(f.out, "* "...)

@@ -60,6 +60,7 @@ type imapBody struct {
 	f       *os.File
 	size    int64
 	root    *messagePart
+	last    *imapTree // of the session, nil if it keeps none
 }
 
 func (b *imapBody) close() {
@@ -107,17 +108,32 @@ func (b *imapBody) top() (*messagePart, error) {
 
 // tree reads the MIME tree.
 func (b *imapBody) tree() (*messagePart, error) {
-	if b.root == nil {
-		if err := b.open(); err != nil {
-			return nil, err
-		}
-		root, err := messageParse(b.f, b.size)
-		if err != nil {
-			return nil, fmt.Errorf("reading a message: %w", err)
-		}
-		b.root = root
+	if b.root != nil {
+		return b.root, nil
 	}
-	return b.root, nil
+	if err := b.open(); err != nil {
+		return nil, err
+	}
+	if b.last != nil && b.last.uid == b.uid && b.last.size == b.size {
+		b.root = b.last.root
+		return b.root, nil
+	}
+	root, err := messageParse(b.f, b.size)
+	if err != nil {
+		return nil, fmt.Errorf("reading a message: %w", err)
+	}
+	if b.root = root; b.last != nil && b.size > imapFetchSmall && len(root.children) < 100 {
+		*b.last = imapTree{b.uid, b.size, root}
+	}
+	return root, nil
+}
+
+// imapTree is the tree of the large message that was read last: a client that takes a
+// part piece by piece would have the whole message read for each.
+type imapTree struct {
+	uid  uint32
+	size int64
+	root *messagePart
 }
 
 // part gives the part a section speaks of, nil if there is none: of HEADER and
@@ -297,6 +313,9 @@ func imapAppendWire(dst, text []byte) []byte {
 
 // large streams a range of the file.
 func (f *imapFetch) large(b *imapBody, item *imapFetchItem, from, to int64) error {
+	if b.summary == nil {
+		b.summary = b.view.knownSummary(b.uid)
+	}
 	wire, plain := to-from, b.plain()
 	if !plain {
 		var err error

@@ -17,7 +17,7 @@ func (s *imapSession) cmdSearch() error {
 		return err
 	}
 	search := &imapSearch{view: s.selected.view}
-	ret, err := s.r.readSearch(search)
+	ret, err := s.r.readSearch(search, s.rev2 || !s.utf8)
 	if err != nil {
 		if no := (imapNo{}); ret.save && errors.As(err, &no) {
 			s.selected.saved = nil // RFC 5182, section 2.1

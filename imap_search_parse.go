@@ -61,8 +61,9 @@ type imapSearchParser struct {
 }
 
 // readSearch reads the arguments of SEARCH up to the end of the command. Result
-// options are given with an error as well, if they were read.
-func (r *imapReader) readSearch(search *imapSearch) (ret imapSearchReturn, err error) {
+// options are given with an error as well, if they were read. Without charset the
+// client may name none.
+func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearchReturn, err error) {
 	p := &imapSearchParser{r: r, now: time.Now()}
 	p.convert, _ = imapCharset("UTF-8") // RFC 9051, section 6.4.4
 	known := true
@@ -72,6 +73,9 @@ func (r *imapReader) readSearch(search *imapSearch) (ret imapSearchReturn, err e
 		}
 	}
 	if r.takeWord("CHARSET") {
+		if !charset {
+			return ret, imapBad("after ENABLE UTF8=ACCEPT all is UTF-8") // RFC 6855, section 3
+		}
 		name, err := r.readAstring()
 		if err == nil {
 			err = r.readSpace()
