@@ -92,6 +92,7 @@ type imapFetchItems struct {
 	list    []imapFetchItem
 	seen    bool // reading sets \Seen
 	summary bool // the store's summary is needed
+	files   bool // the files are read, even if summaries are known
 }
 
 // imapFetch is a FETCH under way. Answers are put together in out, which goes to
@@ -108,7 +109,7 @@ type imapFetch struct {
 	scratch  []byte
 	wire     []byte
 	keywords []string
-	now      imapBody // the message whose row is being written
+	bodies   [imapFetchAhead]imapBody
 
 	gone bool  // messages were gone
 	cte  bool  // a part's encoding is not known
@@ -121,6 +122,7 @@ type imapFetch struct {
 const (
 	imapFetchBatch     = 512
 	imapFetchBatchSeen = 16
+	imapFetchAhead     = 16 // messages that are read at once, on all cores
 	imapFetchOut       = 32 << 10
 )
 
@@ -161,11 +163,11 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 		for uids[0] < m.uid { // every message is among uids
 			uids, at = uids[1:], at+1
 		}
-		var summary *messageSummary
-		if summaries != nil {
-			summary = summaries[i]
+		if i%imapFetchAhead == 0 {
+			f.ahead(messages[i:], summaries)
+			summaries = summaries[min(imapFetchAhead, len(summaries)):]
 		}
-		if err := f.row(at+1, m, summary, marked != nil && marked[i]); err != nil {
+		if err := f.row(at+1, m, &f.bodies[i%imapFetchAhead], marked != nil && marked[i]); err != nil {
 			return err
 		}
 		if len(f.out) >= imapFetchOut {
@@ -175,6 +177,24 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 		}
 	}
 	return nil
+}
+
+// ahead prepares the next messages to be told of, and opens them if their files are
+// going to be read.
+func (f *imapFetch) ahead(messages []mailboxMessage, summaries []*messageSummary) {
+	messages = messages[:min(imapFetchAhead, len(messages))]
+	for i := range messages {
+		var summary *messageSummary
+		if i < len(summaries) {
+			summary = summaries[i]
+		}
+		f.bodies[i].reset(f.view, messages[i].uid, summary, f.last)
+	}
+	if f.items.files {
+		imapParallel(len(messages), func(_, i int) {
+			f.bodies[i].open() // its error is met again
+		})
+	}
 }
 
 // give hands what was put together to the connection.
@@ -275,9 +295,8 @@ func (f *imapFetch) fail(err error) {
 }
 
 // row writes one FETCH response. An item that cannot be told is left out.
-func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, marked bool) error {
-	f.now = imapBody{view: f.view, uid: m.uid, summary: summary, last: f.last}
-	defer f.now.close()
+func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool) error {
+	defer body.close()
 	start, given := len(f.out), f.given
 	f.out = append(f.out, "* "...)
 	f.out = strconv.AppendInt(f.out, int64(seq), 10)
@@ -298,7 +317,7 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, summary *messageSummary, mar
 			f.out = append(f.out, ' ')
 		}
 		f.out = append(f.out, item.label...)
-		err := f.item(item, m, &f.now)
+		err := f.item(item, m, body)
 		if err == nil {
 			first = false
 			continue
@@ -369,7 +388,7 @@ func (f *imapFetch) structure(body *imapBody) error {
 	if err != nil {
 		return err
 	}
-	out, err := messageAppendStructure(f.out, body.f, root, false)
+	out, err := messageAppendStructure(f.out, body.r, root, false)
 	if err == nil {
 		f.out = out
 	}

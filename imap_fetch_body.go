@@ -57,10 +57,23 @@ type imapBody struct {
 	view    *mailboxView
 	uid     uint32
 	summary *messageSummary // nil if it is not known and was not needed
-	f       *os.File
-	size    int64
+	last    *imapTree       // of the session, nil if it keeps none
 	root    *messagePart
-	last    *imapTree // of the session, nil if it keeps none
+
+	r    io.ReaderAt // the message, once it is open: f, or mem
+	size int64
+	most int64        // a message up to this size is taken into memory
+	f    *os.File     // nil if the message is in memory
+	mem  bytes.Reader // of buf
+	buf  []byte
+	wire bool  // what is in memory is in wire form
+	err  error // of opening
+}
+
+// reset turns to another message. The memory is used again.
+func (b *imapBody) reset(view *mailboxView, uid uint32, summary *messageSummary, last *imapTree) {
+	b.close()
+	*b = imapBody{view: view, uid: uid, summary: summary, last: last, most: imapFetchSmall, buf: b.buf}
 }
 
 func (b *imapBody) close() {
@@ -70,20 +83,35 @@ func (b *imapBody) close() {
 	}
 }
 
+// open opens the message, and takes one that is not large into memory.
 func (b *imapBody) open() error {
-	if b.f != nil {
-		return nil
+	if b.r == nil && b.err == nil {
+		b.err = b.load()
 	}
+	return b.err
+}
+
+func (b *imapBody) load() error {
 	f, err := b.view.open(b.uid)
 	if err != nil {
 		return err
 	}
+	b.f = f
 	info, err := f.Stat()
 	if err != nil {
-		f.Close()
 		return fmt.Errorf("reading a message: %w", err)
 	}
-	b.f, b.size = f, info.Size()
+	if b.size = info.Size(); b.size > b.most {
+		b.r = f
+		return nil
+	}
+	b.buf = slices.Grow(b.buf[:0], int(b.size))[:b.size]
+	if n, err := f.ReadAt(b.buf, 0); n < len(b.buf) {
+		return fmt.Errorf("reading a message: %w", err)
+	}
+	b.close()
+	b.mem.Reset(b.buf)
+	b.r, b.wire = &b.mem, imapWireForm(b.buf)
 	return nil
 }
 
@@ -118,7 +146,7 @@ func (b *imapBody) tree() (*messagePart, error) {
 		b.root = b.last.root
 		return b.root, nil
 	}
-	root, err := messageParse(b.f, b.size)
+	root, err := messageParse(b.r, b.size)
 	if err != nil {
 		return nil, fmt.Errorf("reading a message: %w", err)
 	}
@@ -191,7 +219,7 @@ func (b *imapBody) fields(dst []byte, sec *imapSection) ([]byte, error) {
 	if p == nil || err != nil {
 		return dst, err
 	}
-	header, err := messageReadHeader(b.f, p)
+	header, err := messageReadHeader(b.r, p)
 	if err != nil {
 		return dst, fmt.Errorf("reading a header: %w", err)
 	}
@@ -237,12 +265,18 @@ func (f *imapFetch) literalHead(size int64) {
 	f.out = append(f.out, "}\r\n"...)
 }
 
-// small reads a range of the file into memory.
+// small writes a range of a message that is in memory, or a small range of one that
+// is not.
 func (f *imapFetch) small(b *imapBody, item *imapFetchItem, from, to int64) error {
-	raw := slices.Grow(f.scratch[:0], int(to-from))[:to-from]
-	f.scratch = raw
-	if n, err := b.f.ReadAt(raw, from); n < len(raw) {
-		return fmt.Errorf("reading a message: %w", err)
+	var raw []byte
+	if b.f == nil {
+		raw = b.buf[from:to]
+	} else {
+		raw = slices.Grow(f.scratch[:0], int(to-from))[:to-from]
+		f.scratch = raw
+		if n, err := b.f.ReadAt(raw, from); n < len(raw) {
+			return fmt.Errorf("reading a message: %w", err)
+		}
 	}
 	switch {
 	case b.plain() || imapWireForm(raw):
@@ -259,8 +293,8 @@ func (f *imapFetch) small(b *imapBody, item *imapFetchItem, from, to int64) erro
 
 // plain tells that the file is known to be in wire form.
 func (b *imapBody) plain() bool {
-	if b.summary == nil {
-		return false
+	if b.f == nil || b.summary == nil {
+		return b.wire
 	}
 	return b.summary.wireSize == b.size && !b.summary.hasNUL
 }
@@ -472,8 +506,8 @@ func (b *imapBody) decoder(sec *imapSection) (open func() io.Reader, err error) 
 			p.encoding = "8bit"
 		}
 	}
-	if _, known := messageDecode(b.f, &p); !known {
+	if _, known := messageDecode(b.r, &p); !known {
 		return nil, errImapUnknownCTE
 	}
-	return func() io.Reader { r, _ := messageDecode(b.f, &p); return r }, nil
+	return func() io.Reader { r, _ := messageDecode(b.r, &p); return r }, nil
 }

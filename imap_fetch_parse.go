@@ -254,10 +254,15 @@ func (items *imapFetchItems) add(item imapFetchItem) {
 	switch item.kind {
 	case imapFetchEnvelope, imapFetchBodyStructure:
 		items.summary = true
+	case imapFetchBody, imapFetchBinary, imapFetchBinarySize:
+		items.files = true
 	case imapFetchSection:
 		sec := &item.section
 		if len(sec.path) == 0 && sec.what != imapSectionAll { // the header's end is in it, or the fields are
 			items.summary = true
+		}
+		if len(sec.path) > 0 || sec.what != imapSectionFields || !imapUsualFields(sec.names) {
+			items.files = true
 		}
 	}
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 )
@@ -64,8 +62,7 @@ type imapSearch struct {
 // imapSearchWorker is what one core needs for its messages, one after the other.
 type imapSearchWorker struct {
 	texts []*messageText // by needle, made when they are needed
-	file  []byte         // the message, if it is not large
-	r     bytes.Reader   // of file
+	body  imapBody
 	err   error
 }
 
@@ -78,8 +75,6 @@ type imapSearchMessage struct {
 	worker  *imapSearchWorker
 	summary *messageSummary
 	header  []byte
-	body    imapBody
-	text    io.ReaderAt // the whole message
 	err     error
 }
 
@@ -193,7 +188,7 @@ type imapSearchOpen struct{ message, place int }
 // decide learns more and more of a message until it is known whether it matches.
 // One that is gone does not.
 func (m *imapSearchMessage) decide() imapMaybe {
-	defer m.body.close()
+	defer m.worker.body.reset(nil, 0, nil, nil)
 	if m.worker.err != nil {
 		return imapNever
 	}
@@ -251,53 +246,39 @@ func (m *imapSearchMessage) learn() (err error) {
 	case imapCostHeader:
 		err = m.readHeader()
 	case imapCostText:
-		err = m.read()
+		if err = m.open(); err == nil {
+			_, err = m.worker.body.tree()
+		}
 	}
 	return err
 }
 
-// readHeader reads the header, with all else if that is going to be needed.
+// readHeader reads the header. With all else, if that is going to be needed, the file
+// is read once.
 func (m *imapSearchMessage) readHeader() error {
-	m.body.view, m.body.uid, m.body.summary = m.search.view, m.uid, m.summary
+	if err := m.open(); err != nil {
+		return err
+	}
 	if m.search.has[imapCostText] {
-		if err := m.read(); err != nil {
+		if _, err := m.worker.body.tree(); err != nil {
 			return err
 		}
 	}
-	top, err := m.body.top()
+	top, err := m.worker.body.top()
 	if err != nil {
 		return err
 	}
-	r := m.text
-	if r == nil {
-		r = m.body.f
-	}
-	m.header, err = messageReadHeader(r, top)
+	m.header, err = messageReadHeader(m.worker.body.r, top)
 	return err
 }
 
-// read reads the message and its MIME tree. A large message stays on disk.
-func (m *imapSearchMessage) read() error {
-	if m.text != nil {
-		return nil
+func (m *imapSearchMessage) open() error {
+	body := &m.worker.body
+	if body.view == nil {
+		body.reset(m.search.view, m.uid, m.summary, nil)
+		body.most = imapSearchSmall
 	}
-	b, w := &m.body, m.worker
-	b.view, b.uid = m.search.view, m.uid
-	if err := b.open(); err != nil {
-		return err
-	}
-	m.text = b.f
-	if b.size <= imapSearchSmall {
-		w.file = slices.Grow(w.file[:0], int(b.size))[:b.size]
-		if n, err := b.f.ReadAt(w.file, 0); n < len(w.file) {
-			return fmt.Errorf("reading: %w", err)
-		}
-		w.r.Reset(w.file)
-		m.text = &w.r
-	}
-	var err error
-	b.root, err = messageParse(m.text, b.size)
-	return err
+	return body.open()
 }
 
 // needle gives what this core has prepared to look for k's text.
@@ -318,7 +299,7 @@ func (m *imapSearchMessage) inText(k *imapSearchKey) imapMaybe {
 	if k.text == "" {
 		return imapSurely
 	}
-	found, err := m.needle(k).inBody(m.text, m.body.root, k.kind == imapSearchText)
+	found, err := m.needle(k).inBody(m.worker.body.r, m.worker.body.root, k.kind == imapSearchText)
 	if err != nil {
 		m.err = err
 		return imapUnknown
