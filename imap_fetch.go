@@ -302,20 +302,18 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool)
 	f.out = strconv.AppendInt(f.out, int64(seq), 10)
 	f.out = append(f.out, " FETCH ("...)
 	first := true
-	if marked {
-		f.out = append(f.out, "FLAGS "...)
-		f.out = f.appendFlags(m)
-		first = false
-	}
 	for i := range f.items.list {
 		item := &f.items.list[i]
-		if marked && item.kind == imapFetchFlags {
-			continue
+		if marked && item.kind >= imapFetchFlags {
+			marked = false
+			if item.kind != imapFetchFlags { // that they changed is told, asked for or not
+				f.separate(first)
+				f.out = append(f.out, "FLAGS "...)
+				f.out, first = f.appendFlags(m), false
+			}
 		}
 		mark, before := len(f.out), f.given
-		if !first {
-			f.out = append(f.out, ' ')
-		}
+		f.separate(first)
 		f.out = append(f.out, item.label...)
 		err := f.item(item, m, body)
 		if err == nil {
@@ -334,6 +332,12 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool)
 	}
 	f.out = append(f.out, ")\r\n"...)
 	return nil
+}
+
+func (f *imapFetch) separate(first bool) {
+	if !first {
+		f.out = append(f.out, ' ')
+	}
 }
 
 // item writes the value of one item.

@@ -489,25 +489,24 @@ func (f *imapFetch) binarySize(b *imapBody, item *imapFetchItem) error {
 // MIME tree has no encoding of its own (RFC 9051, section 6.4.5: a client may not ask
 // for it); it is given as it is.
 func (b *imapBody) decoder(sec *imapSection) (open func() io.Reader, err error) {
-	var p messagePart
 	if len(sec.path) == 0 {
 		if err := b.open(); err != nil {
 			return nil, err
 		}
-		p = messagePart{bodyEnd: b.size, encoding: "8bit"}
-	} else {
-		found, err := b.part(sec)
-		if err != nil {
-			return nil, err
-		} else if found == nil {
-			return func() io.Reader { return bytes.NewReader(nil) }, nil
-		}
-		if p = *found; len(p.children) > 0 {
-			p.encoding = "8bit"
-		}
+		return func() io.Reader { return messageWireNULs(b.r, 0, b.size) }, nil
 	}
-	if _, known := messageDecode(b.r, &p); !known {
+	p, err := b.part(sec)
+	if err != nil {
+		return nil, err
+	} else if p == nil {
+		return func() io.Reader { return bytes.NewReader(nil) }, nil
+	}
+	switch {
+	case len(p.children) > 0, p.encoding == "7bit", p.encoding == "8bit", p.encoding == "binary":
+		return func() io.Reader { return messageWireNULs(b.r, p.bodyStart, p.bodyEnd-p.bodyStart) }, nil
+	}
+	if _, known := messageDecode(b.r, p); !known {
 		return nil, errImapUnknownCTE
 	}
-	return func() io.Reader { r, _ := messageDecode(b.r, &p); return r }, nil
+	return func() io.Reader { r, _ := messageDecode(b.r, p); return r }, nil
 }

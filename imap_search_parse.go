@@ -91,7 +91,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 		err = r.readEnd()
 	}
 	if err == nil && !known {
-		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "This charset is not known"}
+		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "this charset is not known"}
 	}
 	search.needles = p.needles
 	return ret, err

@@ -19,6 +19,12 @@ func messageWire(r io.ReaderAt, off, size int64) io.Reader {
 	return w
 }
 
+// messageWireNULs is messageWire with NULs as they are: for BINARY, whose lines end with
+// CRLF as well (RFC 3516, section 6).
+func messageWireNULs(r io.ReaderAt, off, size int64) io.Reader {
+	return &messageWireReader{r: io.NewSectionReader(r, off, size), nuls: true}
+}
+
 // messageWireReader turns what it reads into the wire form.
 type messageWireReader struct {
 	r   io.Reader
@@ -26,6 +32,8 @@ type messageWireReader struct {
 	raw []byte // of in, not yet turned
 	cr  bool   // the last byte was a CR
 	err error
+
+	nuls bool // stay as they are
 }
 
 func (w *messageWireReader) Read(p []byte) (n int, err error) {
@@ -40,7 +48,9 @@ func (w *messageWireReader) Read(p []byte) (n int, err error) {
 			var got int
 			got, w.err = w.r.Read(w.in[:])
 			w.raw = w.in[:got]
-			messageHideNULs(w.raw)
+			if !w.nuls {
+				messageHideNULs(w.raw)
+			}
 			continue
 		}
 		before := n
