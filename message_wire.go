@@ -28,7 +28,7 @@ func messageWireNULs(r io.ReaderAt, off, size int64) io.Reader {
 // messageWireReader turns what it reads into the wire form.
 type messageWireReader struct {
 	r   io.Reader
-	in  [4096]byte
+	in  []byte // made when it is needed
 	raw []byte // of in, not yet turned
 	cr  bool   // the last byte was a CR
 	err error
@@ -40,13 +40,19 @@ func (w *messageWireReader) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if len(p) >= messageWireDirect && len(w.raw) == 0 && w.err == nil {
+		return w.direct(p)
+	}
 	for n == 0 || len(w.raw) > 0 {
 		if len(w.raw) == 0 {
 			if w.err != nil {
 				return n, w.err
 			}
+			if w.in == nil {
+				w.in = make([]byte, 4096)
+			}
 			var got int
-			got, w.err = w.r.Read(w.in[:])
+			got, w.err = w.r.Read(w.in)
 			w.raw = w.in[:got]
 			if !w.nuls {
 				messageHideNULs(w.raw)
@@ -60,6 +66,39 @@ func (w *messageWireReader) Read(p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// messageWireDirect is how large a reader's buffer must be for direct.
+const messageWireDirect = 8192
+
+// direct reads into the second half of p and turns from there to the first: at its
+// worst a text grows to twice its length, so what is written never overtakes what is
+// still to be read.
+func (w *messageWireReader) direct(p []byte) (n int, err error) {
+	raw := p[len(p)-len(p)/2:]
+	got, err := w.r.Read(raw)
+	raw = raw[:got]
+	messageHideNULs(raw)
+	for len(raw) > 0 {
+		i := bytes.IndexByte(raw, '\n')
+		if i < 0 {
+			w.cr = raw[len(raw)-1] == '\r'
+			n += copy(p[n:], raw)
+			break
+		}
+		if i > 0 {
+			w.cr = raw[i-1] == '\r'
+			n += copy(p[n:], raw[:i])
+		}
+		if raw = raw[i+1:]; !w.cr {
+			p[n] = '\r'
+			n++
+		}
+		p[n] = '\n'
+		n++
+		w.cr = false
+	}
+	return n, err
 }
 
 // turn fills p from raw. It leaves p as it is if a CRLF would not fit.

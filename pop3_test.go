@@ -57,9 +57,7 @@ func testPopMail(t testing.TB, root string, messages ...string) {
 	}
 	for i, text := range messages {
 		name := fmt.Sprintf("17%08d.M%dP1.h,S=%d", i, i, len(text))
-		if !strings.Contains(strings.ReplaceAll(text, "\r\n", ""), "\n") {
-			name += fmt.Sprintf(",W=%d", len(text))
-		}
+		name += fmt.Sprintf(",W=%d", len(text)+strings.Count(text, "\n")-strings.Count(text, "\r\n"))
 		if err := os.WriteFile(filepath.Join(root, "alice", "new", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -295,22 +293,25 @@ func FuzzPOP3Command(f *testing.F) {
 }
 
 func BenchmarkPOP3Retr(b *testing.B) {
-	root := b.TempDir()
-	var messages []string
-	line := strings.Repeat("x", 70) + "\r\n"
-	for i := range 1000 {
-		messages = append(messages, "Subject: a message\r\n\r\n"+strings.Repeat(line, 20+i%150))
-	}
-	testPopMail(b, root, messages...)
-	said, size := testPopLogin, int64(0)
-	for i, text := range messages {
-		said += fmt.Sprintf("RETR %d\r\n", i+1)
-		size += int64(len(text))
-	}
-	d := testPopDoor(b, root)
-	b.SetBytes(size)
-	for b.Loop() {
-		c := &testPopConn{in: strings.NewReader(said), out: io.Discard}
-		d.serve(newConn(c, slog.New(slog.DiscardHandler), popTimeout))
+	for name, end := range map[string]string{"CRLF": "\r\n", "LF": "\n"} {
+		b.Run(name, func(b *testing.B) {
+			root := b.TempDir()
+			var messages []string
+			line := strings.Repeat("x", 70) + end
+			said, size := testPopLogin, 0
+			for i := range 1000 {
+				text := "Subject: a message" + end + end + strings.Repeat(line, 20+i%150)
+				messages = append(messages, text)
+				said += fmt.Sprintf("RETR %d\r\n", i+1)
+				size += len(text)
+			}
+			testPopMail(b, root, messages...)
+			d := testPopDoor(b, root)
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				c := &testPopConn{in: strings.NewReader(said), out: io.Discard}
+				d.serve(newConn(c, slog.New(slog.DiscardHandler), popTimeout))
+			}
+		})
 	}
 }
