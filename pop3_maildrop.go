@@ -135,7 +135,7 @@ func popAppendHex(dst []byte, n uint32) []byte {
 
 // popBatch is how many messages are changed under one hold of the mailbox, which
 // others want, too.
-const popBatch = 500
+const popBatch = 2500
 
 // storeSeen marks as \Seen what was fetched.
 func (b *popMaildrop) storeSeen() error {
