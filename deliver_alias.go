@@ -64,14 +64,11 @@ func (d *deliverer) isOurs(domain string) bool {
 		return true
 	}
 	ip, ok := addressLiteral(domain) // RFC 5321, section 4.1.3: a device that knows no name for us
-	if !ok {
-		return false
+	if !ok || ip.IsLoopback() {
+		return ok
 	}
 	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return ip.IsLoopback()
-	}
-	return slices.ContainsFunc(own, func(a net.Addr) bool {
+	return err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
 		n, ok := a.(*net.IPNet)
 		return ok && n.IP.Equal(net.IP(ip.AsSlice()))
 	})
