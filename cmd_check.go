@@ -1,3 +1,235 @@
 package main
 
-func cmdCheck(line *cmdLine) error { return nil }
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// cmdCheck looks at the configuration, the ports, the permissions and the Maildirs,
+// and tells each finding with a hint. It changes nothing.
+func cmdCheck(line *cmdLine) error {
+	if err := line.none(); err != nil {
+		return err
+	}
+	check := &cmdChecking{line: line}
+	c, err := line.load()
+	if err != nil {
+		return err // all findings of the configuration
+	}
+	check.ok("configuration: %s, hostname %s", c.name, c.hostname)
+	check.ports(c)
+	check.report(serverCheckClock(c, time.Now()))
+	if said, err := serverCheckCert(c, time.Now()); err != nil {
+		check.report(err)
+	} else {
+		check.ok("certificate: %s", said)
+	}
+	check.directory(c.storage.path)
+	users := check.users(c.storage.users)
+	check.secret(c.tls.key)
+	check.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
+	check.secret(filepath.Join(c.storage.path, serverDirectory, "server.key"))
+	check.strangers(c.storage.path, users)
+	for _, user := range users {
+		check.maildirs(user, filepath.Join(c.storage.path, user))
+	}
+	if check.err != nil {
+		return check.err
+	}
+	if check.findings > 0 {
+		fmt.Fprintf(line.stdout, "%d findings\n", check.findings)
+		return errCmdFindings
+	}
+	check.ok("no findings")
+	return check.err
+}
+
+type cmdChecking struct {
+	line     *cmdLine
+	findings int
+	err      error // of writing
+}
+
+func (k *cmdChecking) ok(format string, args ...any) {
+	if _, err := fmt.Fprintf(k.line.stdout, format+"\n", args...); k.err == nil {
+		k.err = err
+	}
+}
+
+// found tells a finding. hint may be "".
+func (k *cmdChecking) found(hint, format string, args ...any) {
+	k.findings++
+	k.ok("FINDING "+format, args...)
+	if hint != "" {
+		k.ok("hint: %s", hint)
+	}
+}
+
+// report tells an error, which may carry its hint.
+func (k *cmdChecking) report(err error) {
+	if err != nil {
+		k.found("", "%v", err)
+	}
+}
+
+func (k *cmdChecking) ports(c *config) {
+	running, failed := serverCheckPorts(c, filepath.Base(os.Args[0]))
+	for _, err := range failed {
+		k.report(err)
+	}
+	if running != "" {
+		k.ok("ports: the server is running: %s", running)
+	} else if len(failed) == 0 {
+		k.ok("ports: all are free")
+	}
+}
+
+// directory checks that the mail directory, or the one it will be made in, can be
+// written.
+func (k *cmdChecking) directory(path string) {
+	info, err := os.Stat(path)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path {
+		k.ok("mail: %s will be made", path)
+		path = filepath.Dir(path)
+		info, err = os.Stat(path)
+	}
+	switch {
+	case err != nil:
+		k.found("change its owner or mode, or set [storage] path", "the mail directory: %v", err)
+	case !info.IsDir():
+		k.found("set [storage] path to another place", "%s is no directory", path)
+	case !cmdMayWrite(path):
+		k.found("change its owner, or run letterbox as that user", "user id %d may not write in %s, which belongs to %s", os.Getuid(), path, cmdOwner(info))
+	}
+}
+
+// users checks the users file and gives the users.
+func (k *cmdChecking) users(path string) []string {
+	findings, err := authFindings(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		k.ok("users: none yet, the first start makes one")
+		return nil
+	} else if err != nil {
+		k.found("change its owner or mode", "%v", err)
+		return nil
+	}
+	for _, f := range findings {
+		k.found("correct the line, or remove it and use: letterbox user add", "%s:%d: %s", path, f.line, f.text)
+	}
+	k.secret(path)
+	names, err := authList(path)
+	if err != nil {
+		k.report(err)
+		return nil
+	}
+	k.ok("users: %d in %s", len(names), path)
+	return names
+}
+
+// secret checks that a file with secrets, if there is one, is its owner's alone.
+func (k *cmdChecking) secret(path string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return // that it is missing is said where it is needed
+	}
+	if info.Mode()&0o007 != 0 {
+		k.found("chmod 600 "+path, "everybody on this box can read %s", path)
+	}
+}
+
+// strangers names directories of mail that no user reads.
+func (k *cmdChecking) strangers(path string, users []string) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return // directory has said so
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if _, err := os.Stat(filepath.Join(path, name, "cur")); err != nil || name[0] == '.' || slices.Contains(users, name) {
+			continue
+		}
+		hint := "letterbox user add " + name
+		if canonical, err := authName(name); err == nil && canonical != name {
+			hint = fmt.Sprintf("users' names are in lower case: rename it to %s, and: letterbox user add %s", canonical, canonical)
+		}
+		k.found(hint, "%s holds mail, but there is no user of that name", filepath.Join(path, name))
+	}
+}
+
+// maildirs checks a user's folders.
+func (k *cmdChecking) maildirs(user, root string) {
+	info, err := os.Stat(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // made with the first mail or login
+	} else if err != nil {
+		k.found("change the owner of the directories above it", "mail of %s: %v", user, err)
+		return
+	}
+	folders, err := maildirFolders(root)
+	if err != nil {
+		k.found("change its owner, or run letterbox as that user", "mail of %s, which belongs to %s: %v", user, cmdOwner(info), err)
+		return
+	}
+	messages, before := 0, k.findings
+	for _, folder := range append([]string{""}, folders...) {
+		messages += k.maildir(filepath.Join(root, folder))
+	}
+	if k.findings == before {
+		k.ok("mail of %s: %d folders, %d messages", user, len(folders)+1, messages)
+	}
+}
+
+// maildir checks one folder and counts its messages.
+func (k *cmdChecking) maildir(path string) (messages int) {
+	for _, sub := range []string{"cur", "new", "tmp"} {
+		dir := filepath.Join(path, sub)
+		info, err := os.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) && sub != "cur" {
+			continue // made when it is needed
+		} else if err != nil {
+			k.found("a Maildir has the directories cur, new and tmp; make the one that is missing", "%v", err)
+			return 0
+		}
+		if !cmdMayWrite(dir) {
+			k.found("change its owner, or run letterbox as that user", "user id %d may not write in %s, which belongs to %s", os.Getuid(), dir, cmdOwner(info))
+			return 0
+		}
+	}
+	md, err := maildirOpen(path)
+	if err != nil {
+		k.report(err)
+		return 0
+	}
+	for _, cur := range []bool{false, true} {
+		err := md.scan(cur, func(string, bool) { messages++ })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			k.found("change its owner or mode", "%v", err)
+		}
+	}
+	_, _, err = md.readUidlist(nil, func(uint32, string, string) {})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		k.found("if it comes from a backup, restore it; else Letterbox makes a new one, and mail programs download the folder again",
+			"the message numbers of %s: %v", path, err)
+	}
+	return messages
+}
+
+// cmdMayWrite asks the system, which knows of read-only file systems and of root.
+func cmdMayWrite(path string) bool {
+	const write, search = 2, 1
+	return syscall.Access(path, write|search) == nil
+}
+
+// cmdOwner names a file's owner by number: the passwd file may know it, or not.
+func cmdOwner(info os.FileInfo) string {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return fmt.Sprintf("user id %d", stat.Uid)
+	}
+	return "another user"
+}

@@ -53,16 +53,26 @@ func serverBuilt() time.Time {
 
 // serverOpenClock reads what the file knows.
 func serverOpenClock(path string, wall func() time.Time, built time.Time, log *slog.Logger) (*serverClock, error) {
-	c := &serverClock{wall: wall, path: path, built: built, log: log, start: wall(), since: time.Now()}
-	text, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, serverPathError("reading", path, err)
+	newest, err := serverNewest(path)
+	if err != nil {
+		return nil, err
 	}
-	if at, err := time.Parse(time.RFC3339, strings.TrimSpace(string(text))); err == nil {
-		c.newest = at // a file that was torn is as good as none
-	}
+	c := &serverClock{wall: wall, path: path, built: built, log: log, newest: newest, start: wall(), since: time.Now()}
 	c.note()
 	return c, nil
+}
+
+// serverNewest reads the newest time that was believed. A file that was torn is as
+// good as none.
+func serverNewest(path string) (newest time.Time, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return newest, serverPathError("reading", path, err)
+	}
+	if at, err := time.Parse(time.RFC3339, strings.TrimSpace(string(text))); err == nil {
+		newest = at
+	}
+	return newest, nil
 }
 
 // now is the time, or the zero time while it is not believed.

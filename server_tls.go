@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/rsa"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -224,14 +223,4 @@ func (t *serverCerts) caFile() (path, fingerprint string) {
 		return "", ""
 	}
 	return serverCAPath(t.dir), serverFingerprint(t.own.cert)
-}
-
-// serverCAFile is caFile for a mail directory that need not be in use.
-func serverCAFile(storage string) (path, fingerprint string, cert *x509.Certificate, err error) {
-	path = serverCAPath(storage + "/" + serverDirectory)
-	cert, err = serverReadPEM(path)
-	if err != nil {
-		return path, "", nil, err
-	}
-	return path, serverFingerprint(cert), cert, nil
 }
