@@ -67,6 +67,7 @@ func cmdRun(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		}
 	}
 	var wrong cmdWrong
+	var bad *configError
 	switch {
 	case err == nil:
 		return 0
@@ -74,6 +75,9 @@ func cmdRun(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "letterbox: %v\n\n%s", err, cmdUsage)
 		return 2
 	case errors.Is(err, errCmdFindings):
+		return 1
+	case errors.As(err, &bad): // each line begins with its place, for editors
+		fmt.Fprintln(stderr, bad)
 		return 1
 	}
 	fmt.Fprintf(stderr, "letterbox: %v\n", err)

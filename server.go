@@ -194,7 +194,7 @@ func (s *server) refresh() {
 	defer s.reloading.Unlock()
 	s.clk.note()
 	s.certs.renew()
-	if doors := s.doors.Load(); !doors.isCurrent() { // an interface came or went
+	if doors := s.doors.Load(); !doors.isCurrent() { // an interface came or went, or the clock was set
 		s.doors.Store(s.makeDoors(s.config))
 	}
 }

@@ -20,12 +20,19 @@ type serverDoors struct {
 	trusted                 []netip.Prefix // what they mean on this box now
 	connections, perAddress int
 	modern, legacy          *tls.Config
+
+	certs *serverCerts
+	ready bool // there are certificates, so STARTTLS is offered
 }
 
 func (s *server) makeDoors(c *config) *serverDoors {
 	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
-		modern: s.certs.modern, legacy: s.certs.legacy}
+		modern: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
+	starttls, starttlsLegacy := d.modern, d.legacy
+	if !d.ready { // a client that tries it in vain may not go on without
+		starttls, starttlsLegacy = nil, nil
+	}
 	s.mu.Lock()
 	a := s.auth
 	s.mu.Unlock()
@@ -34,20 +41,20 @@ func (s *server) makeDoors(c *config) *serverDoors {
 		kind: smtpReception,
 		deliverer: newDeliverer(deliverSettings{hostname: c.hostname, domains: serverDomains(c), aliases: c.aliases,
 			userExists: a.exists, users: a.users, store: s.store, log: s.log}),
-		auth: a, hostname: c.hostname, tls: d.modern, plaintext: plaintext, trusted: d.trusted, public: c.smtp.public,
+		auth: a, hostname: c.hostname, tls: starttls, plaintext: plaintext, trusted: d.trusted, public: c.smtp.public,
 		maxMessageSize: int64(c.smtp.maxMessageSize), maxRecipients: c.smtp.maxRecipients, now: s.clock}
 	submission, lmtp := smtp, smtp
 	submission.kind, lmtp.kind = smtpSubmission, smtpLMTP
 	legacySMTP, legacySubmission := smtp, submission
-	legacySMTP.tls, legacySubmission.tls = d.legacy, d.legacy
+	legacySMTP.tls, legacySubmission.tls = starttlsLegacy, starttlsLegacy
 	d.smtp, d.submission, d.lmtp, d.legacySMTP, d.legacySubmission = &smtp, &submission, &lmtp, &legacySMTP, &legacySubmission
 
-	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: d.modern, plaintext: plaintext,
+	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: starttls, plaintext: plaintext,
 		uidl: c.pop3.uidl, onDelete: c.pop3.onDelete}
 	if c.pop3.lock {
 		d.pop3.lock = s.locks
 	}
-	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: d.modern, plaintext: plaintext,
+	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttls, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix}
 	return d
 }
@@ -64,8 +71,11 @@ func (d *serverDoors) trusts(addr netip.Addr) bool {
 	return !addr.IsValid() || slices.ContainsFunc(d.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// isCurrent tells whether the trusted networks still mean the same.
-func (d *serverDoors) isCurrent() bool { return slices.Equal(d.trusted, serverTrusted(d.networks)) }
+// isCurrent tells whether the doors would be made the same now: the trusted networks
+// still mean the same, and no first certificate has been made.
+func (d *serverDoors) isCurrent() bool {
+	return d.ready == d.certs.ready() && slices.Equal(d.trusted, serverTrusted(d.networks))
+}
 
 // serverDomains are the domains of this box, the hostname's two forms apart.
 func serverDomains(c *config) []string {

@@ -170,6 +170,13 @@ func serverIsRSA(cert *tls.Certificate) bool {
 	return ok
 }
 
+// ready tells whether there is a certificate to show.
+func (t *serverCerts) ready() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.files != nil || t.leaf != nil
+}
+
 // renew makes certificates of our own anew when it is time, or when this box has got a
 // new name or address. The server calls it from time to time.
 func (t *serverCerts) renew() {

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// cmdTest runs a command line with input and gives all that it said.
+func cmdTest(t *testing.T, input string, args ...string) (code int, said string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.WriteString(w, input); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var out bytes.Buffer
+	code = cmdRun(args, r, &out, &out)
+	return code, out.String()
+}
+
+// cmdTestConfig writes a configuration without ports and gives its path.
+func cmdTestConfig(t *testing.T, more string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.toml")
+	text := "[listen]\nsmtp = []\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\n" + more
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCmd(t *testing.T) {
+	path := cmdTestConfig(t, "")
+	users := filepath.Join(filepath.Dir(path), "data/users")
+	bad := cmdTestConfig(t, "[smtp]\nmax_sise = \"1MiB\"\n")
+	for _, step := range []struct {
+		args, input string
+		code        int
+		said        string
+	}{
+		{"version", "", 0, "letterbox "},
+		{"-h", "", 0, "usage:"},
+		{"help", "", 0, "usage:"},
+		{"serve me", "", 2, `what is "me"?`},
+		{"-x", "", 2, "flag provided but not defined: -x"},
+		{"frobnicate", "", 2, `unknown command "frobnicate"`},
+		{"-log loud", "", 2, "-log is info, debug or transcript"},
+		{"user", "", 2, "user add, user passwd"},
+		{"user add", "", 2, "takes one name"},
+		{"user rename alice", "", 2, "unknown command"},
+		{"user list -config " + path, "", 0, ""},
+		{"user add -config " + path + " alice", "secret\n", 0, "added alice in " + users},
+		{"-config " + path + " user add Bob", "secret of bob", 0, "added bob in"},
+		{"user -config " + path + " add alice", "secret\n", 1, "alice: the user exists already in"},
+		{"user add alice2 -config " + path, "", 1, "no password on the standard input"},
+		{"user add -config " + path + " alice2", strings.Repeat("x", 73) + "\n", 1, "72"},
+		{"user add -config " + path + " ../alice", "secret\n", 1, "not a user name"},
+		{"user passwd -config " + path + " alice", "other\n", 0, "changed the password of alice"},
+		{"user passwd -config " + path + " carol", "other\n", 1, "hint: letterbox user list"},
+		{"user list -config=" + path, "", 0, "alice\nbob\n"},
+		{"user del -config " + path + " bob", "", 0, "the mail stays in " + filepath.Join(filepath.Dir(path), "data/mail/bob")},
+		{"user del -config " + path + " bob", "", 1, "no such user"},
+		{"check -config " + path, "", 0, "no findings"},
+		{"check -config " + bad, "", 1, bad + ":10: unknown key \"max_sise\" in [smtp]\nhint: did you mean max_message_size?"},
+		{"serve -config " + bad, "", 1, "did you mean max_message_size?"},
+		{"serve -config /none.toml", "", 1, "/none.toml: no such file"},
+	} {
+		code, said := cmdTest(t, step.input, strings.Fields(step.args)...)
+		if code != step.code || !strings.Contains(said, step.said) {
+			t.Errorf("%s: exit code %d, want %d with %q:\n%s", step.args, code, step.code, step.said, said)
+		}
+	}
+	a, err := authOpen(authSettings{path: users, log: logNew(io.Discard, 0)})
+	if err != nil || !a.exists("alice") || a.exists("bob") {
+		t.Errorf("users: %v", err)
+	}
+}
+
+func TestCmdCheckFinds(t *testing.T) {
+	path := cmdTestConfig(t, "")
+	data := filepath.Join(filepath.Dir(path), "data")
+	if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, "alice"); code != 0 {
+		t.Fatal(said)
+	}
+	for _, dir := range []string{"mail/alice/cur", "mail/alice/.Sent/cur", "mail/Bob/cur"} {
+		if err := os.MkdirAll(filepath.Join(data, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"mail/alice/.Sent/dovecot-uidlist": "no list\n", "users.tmp": "x:y\n"} {
+		if err := os.WriteFile(filepath.Join(data, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(data, "users"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(data, "mail/.letterbox"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	future := time.Now().AddDate(20, 0, 0).Format(time.RFC3339)
+	if err := os.WriteFile(filepath.Join(data, "mail/.letterbox/clock"), []byte(future), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, said := cmdTest(t, "", "check", "-config", path)
+	for _, want := range []string{"everybody on this box can read " + filepath.Join(data, "users") + "\nhint: chmod 600", "Bob holds mail",
+		"rename it to bob", "the message numbers of", ".Sent: ", "but it has been later: " + future, "4 findings"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q:\n%s", want, said)
+		}
+	}
+	if code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// The whole program, as a process of its own: start, reload, stop, without HOME.
+func TestCmdServe(t *testing.T) {
+	if path := os.Getenv("LETTERBOX_TEST_SERVE"); path != "" {
+		os.Exit(cmdRun([]string{"-config", path, "serve"}, os.Stdin, os.Stdout, os.Stderr))
+	}
+	path := cmdTestConfig(t, "lmtp = [\"127.0.0.1:0\"]\n[smtp]\npublic = false\n")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCmdServe$")
+	cmd.Env = []string{"LETTERBOX_TEST_SERVE=" + path}
+	cmd.Dir = t.TempDir()
+	log := &serverLog{}
+	cmd.Stderr, cmd.Stdout = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wait := func(want string) {
+		t.Helper()
+		for range 1000 {
+			if strings.Contains(log.String(), want) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		cmd.Process.Kill()
+		t.Fatalf("the log does not say %q:\n%s", want, log)
+	}
+	wait("msg=ready")
+	wait("first-login.txt")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "false", "no", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	wait("not reloaded")
+	wait(fmt.Sprintf("%s:11: ", path))
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "false", "true", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	wait("msg=reloaded")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "msg=stopped") {
+		t.Errorf("%v:\n%s", err, log)
+	}
+}
