@@ -52,7 +52,8 @@ type mailbox struct {
 	newUnsynced        bool // names left new/ and it was not synced since
 
 	summaries map[uint32]*messageSummary
-	poked     bool // a refresh by the watcher is on its way
+	timer     *time.Timer // refreshes for sessions that wait; nil until needed
+	timerAt   time.Time   // when; zero if it is not set
 }
 
 // mailboxRecord is one message, small: with its name it is to stay below 100

@@ -52,15 +52,8 @@ func (mb *mailbox) locked(v *mailboxView, f func() error) error {
 
 // schedule sees to it that a scan that is due happens although no session asks.
 func (mb *mailbox) schedule() {
-	if mb.scanDue.IsZero() || mb.poked {
-		return
-	}
-	for v := range mb.views {
-		if v.notify != nil {
-			mb.poked = true
-			time.AfterFunc(time.Until(mb.scanDue), mb.refreshForOthers)
-			return
-		}
+	if !mb.scanDue.IsZero() {
+		mb.refreshBy(mb.scanDue)
 	}
 }
 
@@ -69,20 +62,35 @@ func (mb *mailbox) schedule() {
 func (mb *mailbox) poke(after time.Duration) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
+	mb.refreshBy(time.Now().Add(after))
+}
+
+// refreshBy sets the one timer of a mailbox that sessions wait on; a time that is set
+// already and earlier stays.
+func (mb *mailbox) refreshBy(at time.Time) {
+	if !mb.timerAt.IsZero() && !at.Before(mb.timerAt) {
+		return
+	}
 	for v := range mb.views {
-		if v.notify != nil && !mb.poked {
-			mb.poked = true
-			time.AfterFunc(after, mb.refreshForOthers)
-			return
+		if v.notify == nil {
+			continue
 		}
+		mb.timerAt = at
+		if mb.timer == nil {
+			mb.timer = time.AfterFunc(time.Until(at), mb.refreshForOthers)
+		} else {
+			mb.timer.Reset(time.Until(at))
+		}
+		return
 	}
 }
 
+// refreshForOthers is what the timer does.
 func (mb *mailbox) refreshForOthers() {
 	mb.st.hold(mb)
 	defer mb.st.release(mb)
 	mb.mu.Lock()
-	mb.poked = false
+	mb.timerAt = time.Time{}
 	watched := len(mb.views) > 0
 	mb.mu.Unlock()
 	if !watched {

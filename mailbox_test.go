@@ -659,3 +659,28 @@ func BenchmarkMailboxOpen(b *testing.B) {
 		v.close()
 	}
 }
+
+// A session that waits hears of a delivery at once, also when a later look at the
+// directories is planned already.
+func TestMailboxHearsAtOnce(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	heard := make(chan struct{}, 100)
+	v, err := tree.view("INBOX", false, func() { heard <- struct{}{} })
+	must(t, err)
+	defer v.close()
+	for n := range 5 {
+		testDeliver(t, tree, "INBOX", testMail(n))
+		mb := v.mb
+		mb.mu.Lock()
+		due := time.Until(mb.timerAt)
+		mb.mu.Unlock()
+		if due > mailboxRescanDelay/2 {
+			t.Errorf("after delivery %d the next look is in %v", n+1, due)
+		}
+		<-heard
+		testSync(t, v, true)
+		if len(v.uids()) != n+1 {
+			t.Errorf("%d messages after delivery %d", len(v.uids()), n+1)
+		}
+	}
+}
