@@ -121,7 +121,7 @@ func runDialogs(t *testing.T, door string, serve func(t *testing.T, dir string, 
 			}
 			switch aim := *dialogAim[door]; {
 			case aim != "":
-				d.aim(t, aim)
+				d.aim(t, door, aim)
 			case d.fakeClock:
 				d.dir = t.TempDir()
 				now := time.Now()
@@ -717,7 +717,7 @@ func (d *dialog) checkList(t *testing.T, s dialogSection) {
 }
 
 // aim plays the dialog against a running server.
-func (d *dialog) aim(t *testing.T, addr string) {
+func (d *dialog) aim(t *testing.T, door, addr string) {
 	if d.fakeClock {
 		t.Skip("needs a fake clock")
 	}
@@ -742,7 +742,31 @@ func (d *dialog) aim(t *testing.T, addr string) {
 		}
 	}
 	d.dial = func() (net.Conn, error) { return net.Dial("tcp", addr) }
+	if d.dir != "" {
+		d.wake(t, door)
+	}
 	d.play(t)
+}
+
+// wake has a server that keeps folders in memory see that all mail is gone, before
+// messages of the same names come.
+func (d *dialog) wake(t *testing.T, door string) {
+	for _, user := range []string{"alice", "bob"} {
+		c := d.conn(t, "1")
+		switch door {
+		case "pop3":
+			c.send("USER " + user + "\r\nPASS secret\r\nUIDL\r\nQUIT\r\n")
+		case "imap":
+			c.send("a LOGIN " + user + " secret\r\nb SELECT INBOX\r\nc LOGOUT\r\n")
+		}
+		for {
+			if _, err := c.line(); err != nil {
+				break
+			}
+		}
+		c.Close()
+		delete(d.conns, "1")
+	}
 }
 
 // giveAway makes the server, the root's owner, the owner of all that was laid out.

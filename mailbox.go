@@ -144,6 +144,21 @@ func (st *mailboxStore) forget(path string) {
 	wake()
 }
 
+// forgetAll drops the mailboxes of a user whose Maildir is gone.
+func (st *mailboxStore) forgetAll(t *mailboxTree) {
+	st.mu.Lock()
+	var paths []string
+	for path, mb := range st.folders {
+		if mb.tree == t {
+			paths = append(paths, path)
+		}
+	}
+	st.mu.Unlock()
+	for _, path := range paths {
+		st.forget(path)
+	}
+}
+
 // hold keeps a mailbox from being unloaded until release.
 func (st *mailboxStore) hold(mb *mailbox) {
 	st.mu.Lock()

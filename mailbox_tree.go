@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,8 +42,10 @@ const mailboxSweepTime = 12 * time.Hour
 func (t *mailboxTree) prepare() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.prepared {
+	if _, err := os.Stat(t.root); err == nil && t.prepared {
 		return nil
+	} else if t.prepared { // somebody removed all of the user's mail, to begin anew
+		t.st.forgetAll(t)
 	}
 	if err := maildirCreate(t.root, true); err != nil {
 		return mailboxError(err)

@@ -17,7 +17,7 @@ import (
 )
 
 // servePop is the POP3 door of dialogs. Settings for "! with": uidl, on_delete,
-// lock, plaintext, stls ("no": not offered).
+// lock, plaintext, stls ("no": not offered), domain (always example.org).
 func servePop(t *testing.T, dir string, c net.Conn) {
 	d := dialogShared(t, dir, func() *popDoor {
 		d := testPopDoor(t, dir)
@@ -200,6 +200,22 @@ func TestPopDeleteFails(t *testing.T) {
 				t.Errorf("in the end: %q", answers)
 			}
 		})
+	}
+}
+
+// All mail of a user may be removed while the server runs; the next login begins anew.
+func TestPopMailRemoved(t *testing.T) {
+	root := t.TempDir()
+	testPopMail(t, root, "Subject: one\r\n\r\n")
+	d := testPopDoor(t, root)
+	for _, want := range []string{"\n+OK 1 16\r\n", "\n+OK 0 0\r\n"} {
+		answers, _ := testPopTalk(d, testPopLogin+"STAT\r\nQUIT\r\n")
+		if !strings.Contains(answers, want) {
+			t.Errorf("%q, want %q", answers, want)
+		}
+		if err := os.RemoveAll(filepath.Join(root, "alice")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
