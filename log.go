@@ -95,6 +95,11 @@ func logDelivered(log *slog.Logger, id, from, to string, size int64) {
 	log.Info("delivered", "id", id, "from", from, "to", to, "size", size)
 }
 
+// logRefused says that a sender or recipient was refused, and how.
+func logRefused(log *slog.Logger, command, arguments string, code int, text string) {
+	log.Info("refused", "command", command, "arguments", arguments[:min(len(arguments), 300)], "code", code, "text", text)
+}
+
 // logNotDelivered says that a message was not stored for one recipient; the client
 // was told.
 func logNotDelivered(log *slog.Logger, id, from, to string, err error) {

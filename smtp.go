@@ -57,8 +57,8 @@ type smtpSession struct {
 	user    string // logged in as; "" if not
 	tx      *smtpTransaction
 
-	errors     int // refusals since the last message
-	authErrors int
+	refused    int  // commands since the last message
+	authFailed int  // wrong passwords
 	done       bool // after QUIT
 }
 
@@ -228,7 +228,13 @@ func (s *smtpSession) run(line string) error {
 	err := cmd.run(s, strings.Trim(arg, " ")) // RFC 5321, section 4.1.1: trailing spaces are tolerated
 	var reply *smtp.SMTPError
 	var broken *smtpBroken
-	if err == nil || errors.As(err, &reply) || errors.As(err, &broken) {
+	switch {
+	case errors.As(err, &reply):
+		if verb == "MAIL" || verb == "RCPT" { // else whoever set up a printer never finds out
+			logRefused(s.log, verb, arg, reply.Code, reply.Message)
+		}
+		return err
+	case err == nil || errors.As(err, &broken):
 		return err
 	}
 	logCommandFailed(s.log, s.user, verb, err)
@@ -249,9 +255,9 @@ func (s *smtpSession) outOfOrder() error {
 // refuse answers with an error, and ends a session that only gathers them.
 func (s *smtpSession) refuse(reply *smtp.SMTPError) {
 	if s.door.kind != smtpLMTP { // another server may have any number of recipients whom we don't know
-		s.errors++
+		s.refused++
 	}
-	if reply.Code != 421 && s.errors > smtpMaxErrors || s.authErrors > smtpMaxAuthErrors {
+	if reply.Code != 421 && s.refused > smtpMaxErrors || s.authFailed > smtpMaxAuthErrors {
 		reply = smtpTooManyErrors
 	}
 	s.say(reply)

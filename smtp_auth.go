@@ -80,7 +80,7 @@ func (s *smtpSession) authPlain(initial string) error {
 	if errors.Is(err, errAuthSyntax) {
 		return smtpRefusal(501, smtp.EnhancedCode{5, 5, 2}, "This is not a message of PLAIN")
 	} else if err != nil {
-		return s.authFailed(user, "AUTH PLAIN", err)
+		return s.wrongPassword(user, "AUTH PLAIN", err)
 	}
 	return s.login(user, password, "AUTH PLAIN")
 }
@@ -127,7 +127,7 @@ func (s *smtpSession) login(user, password, how string) error {
 	name, err := s.door.auth.login(s.remoteAddr(), user, password)
 	switch {
 	case errors.Is(err, errAuthFailed):
-		return s.authFailed(user, how, err)
+		return s.wrongPassword(user, how, err)
 	case errors.Is(err, errAuthUnavailable):
 		logLoginFailed(s.log, user, how, err)
 		return smtpRefusal(454, smtp.EnhancedCode{4, 7, 0}, "Passwords cannot be checked now, try again later") // RFC 4954, section 4
@@ -140,8 +140,8 @@ func (s *smtpSession) login(user, password, how string) error {
 	return nil
 }
 
-func (s *smtpSession) authFailed(user, how string, err error) error {
-	s.authErrors++
+func (s *smtpSession) wrongPassword(user, how string, err error) error {
+	s.authFailed++
 	logLoginFailed(s.log, user, how, err)
 	return smtpRefusal(535, smtp.EnhancedCode{5, 7, 8}, "Wrong user name or password") // RFC 4954, section 6
 }

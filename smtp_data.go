@@ -219,26 +219,27 @@ func (s *smtpSession) commit() error {
 		s.tx = nil
 		errs = tx.delivery.commit(s.door.kind == smtpLMTP)
 	}
-	var refusals []*smtp.SMTPError
+	refusals := make([]*smtp.SMTPError, len(errs)) // nil for those who have it
 	for i, err := range errs {
-		if refusal := s.delivered(tx, i, err); refusal != nil || s.door.kind == smtpLMTP {
-			refusals = append(refusals, refusal)
+		refusals[i] = s.delivered(tx, i, err)
+	}
+	if s.door.kind == smtpLMTP {
+		for i, refusal := range refusals {
+			to := "<" + tx.rcpts[i].address.String() + "> "
+			if refusal == nil {
+				refusal = smtpRefusal(250, smtp.EnhancedCode{2, 0, 0}, "Delivered as "+tx.id)
+			}
+			s.reply(refusal.Code, refusal.EnhancedCode, to+refusal.Message)
+		}
+		return nil
+	}
+	for _, refusal := range refusals {
+		if refusal != nil {
+			return refusal
 		}
 	}
-	if s.door.kind != smtpLMTP && len(refusals) > 0 {
-		return refusals[0]
-	}
-	s.errors = 0
-	if s.door.kind != smtpLMTP {
-		s.reply(250, smtp.EnhancedCode{2, 0, 0}, "Delivered as "+tx.id)
-	}
-	for i, refusal := range refusals {
-		if to := tx.rcpts[i].address.String(); refusal == nil {
-			s.reply(250, smtp.EnhancedCode{2, 0, 0}, "<"+to+"> Delivered as "+tx.id)
-		} else {
-			s.reply(refusal.Code, refusal.EnhancedCode, "<"+to+"> "+refusal.Message)
-		}
-	}
+	s.refused = 0
+	s.reply(250, smtp.EnhancedCode{2, 0, 0}, "Delivered as "+tx.id)
 	return nil
 }
 

@@ -91,7 +91,7 @@ func (s *smtpSession) cmdMail(arg string) error {
 	}
 	switch {
 	case s.door.kind == smtpSubmission && s.user == "":
-		return smtpRefusal(530, smtp.EnhancedCode{5, 7, 0}, "Log in first") // RFC 4954, section 6
+		return s.needLogin()
 	case !from.ascii() && !options.UTF8:
 		return smtpRefusal(550, smtp.EnhancedCode{5, 6, 7}, "Such an address needs SMTPUTF8") // RFC 6531, section 3.5
 	case s.tooLarge(options.Size):
@@ -100,6 +100,13 @@ func (s *smtpSession) cmdMail(arg string) error {
 	s.tx = &smtpTransaction{from: from, options: options}
 	s.reply(250, smtp.EnhancedCode{2, 1, 0}, "Sender is fine")
 	return nil
+}
+
+func (s *smtpSession) needLogin() error {
+	if s.mayLogin() != nil {
+		return smtpRefusal(530, smtp.EnhancedCode{5, 7, 0}, "Log in first, after STARTTLS") // RFC 3207, section 4
+	}
+	return smtpRefusal(530, smtp.EnhancedCode{5, 7, 0}, "Log in first") // RFC 4954, section 6
 }
 
 // smtpPath reads the argument of MAIL or RCPT. A space after the colon is taken
