@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 )
 
 // The file room makes changes to files durable. It knows no Maildir.
@@ -28,6 +29,21 @@ func fileCreate(path string, mode os.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+}
+
+// fileOpen opens a file for reading. It is os.Open without the five calls by which that
+// tries whether a poller can wait for the file, which is never so for a regular one: a
+// mailbox is opened file by file.
+func fileOpen(path string) (*os.File, error) {
+	for {
+		fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if err == syscall.EINTR {
+			continue
+		} else if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
 }
 
 // fileWrite writes all of p at f's place.

@@ -192,7 +192,10 @@ func (f *imapFetch) ahead(messages []mailboxMessage, summaries []*messageSummary
 	}
 	if f.items.files {
 		imapParallel(len(messages), func(_, i int) {
-			f.bodies[i].open() // its error is met again
+			b := &f.bodies[i]
+			if err := b.open(); err == nil { // an error is met again
+				b.wire = b.f == nil && messageIsWire(b.buf)
+			}
 		})
 	}
 }
@@ -446,5 +449,5 @@ var imapFlags = []struct {
 
 // imapAppendDate appends INTERNALDATE, in this machine's time zone.
 func imapAppendDate(dst []byte, date int64) []byte {
-	return time.Unix(date, 0).AppendFormat(dst, `"_2-Jan-2006 15:04:05 -0700"`)
+	return time.Unix(date, 0).AppendFormat(dst, `"02-Jan-2006 15:04:05 -0700"`)
 }

@@ -111,7 +111,7 @@ func (b *imapBody) load() error {
 	}
 	b.close()
 	b.mem.Reset(b.buf)
-	b.r, b.wire = &b.mem, imapWireForm(b.buf)
+	b.r = &b.mem
 	return nil
 }
 
@@ -279,13 +279,13 @@ func (f *imapFetch) small(b *imapBody, item *imapFetchItem, from, to int64) erro
 		}
 	}
 	switch {
-	case b.plain() || imapWireForm(raw):
+	case b.plain() || messageIsWire(raw):
 		f.literal(item.partial, raw)
 	case item.partial == nil:
-		f.literalHead(imapWireSize(raw))
-		f.out = imapAppendWire(f.out, raw)
+		f.literalHead(messageWireSize(raw))
+		f.out = messageAppendWire(f.out, raw)
 	default:
-		f.wire = imapAppendWire(f.wire[:0], raw)
+		f.wire = messageAppendWire(f.wire[:0], raw)
 		f.literal(item.partial, f.wire)
 	}
 	return nil
@@ -297,52 +297,6 @@ func (b *imapBody) plain() bool {
 		return b.wire
 	}
 	return b.summary.wireSize == b.size && !b.summary.hasNUL
-}
-
-// imapWireForm tells whether text is in wire form: no NUL, no LF without CR.
-func imapWireForm(text []byte) bool {
-	return bytes.IndexByte(text, 0) < 0 && imapWireSize(text) == int64(len(text))
-}
-
-// imapWireSize is the size of text in wire form.
-func imapWireSize(text []byte) int64 {
-	size := int64(len(text))
-	for at := 0; ; at++ {
-		i := bytes.IndexByte(text[at:], '\n')
-		if i < 0 {
-			return size
-		}
-		if at += i; at == 0 || text[at-1] != '\r' {
-			size++
-		}
-	}
-}
-
-// imapAppendWire appends text in wire form. It does in memory what messageWire does
-// to a file.
-func imapAppendWire(dst, text []byte) []byte {
-	start := len(dst)
-	for {
-		i := bytes.IndexByte(text, '\n')
-		if i < 0 {
-			break
-		}
-		dst = append(dst, text[:i]...)
-		if n := len(dst); n == start || dst[n-1] != '\r' {
-			dst = append(dst, '\r')
-		}
-		dst = append(dst, '\n')
-		text = text[i+1:]
-	}
-	dst = append(dst, text...)
-	for rest := dst[start:]; ; {
-		i := bytes.IndexByte(rest, 0)
-		if i < 0 {
-			return dst
-		}
-		rest[i] = 0x80
-		rest = rest[i+1:]
-	}
 }
 
 // large streams a range of the file.

@@ -21,14 +21,14 @@ func TestImapWireForm(t *testing.T) {
 		"ends in CR\n\r":    "ends in CR\r\n\r",
 		"no line end\r\nab": "no line end\r\nab",
 	} {
-		got := string(imapAppendWire([]byte("before\r"), []byte(text)))
+		got := string(messageAppendWire([]byte("before\r"), []byte(text)))
 		if got != "before\r"+want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
-		if n := imapWireSize([]byte(text)); n != int64(len(want)) {
+		if n := messageWireSize([]byte(text)); n != int64(len(want)) {
 			t.Errorf("%q: size %d, want %d", text, n, len(want))
 		}
-		if imapWireForm([]byte(text)) != (text == want) {
+		if messageIsWire([]byte(text)) != (text == want) {
 			t.Errorf("%q: wire form %v", text, text != want)
 		}
 	}

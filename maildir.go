@@ -196,7 +196,7 @@ func (md *maildir) stampDir(cur bool) (time.Time, error) {
 
 // open opens a message file. os.ErrNotExist if another program has renamed or
 // removed it.
-func (md *maildir) open(name string, cur bool) (*os.File, error) { return os.Open(md.dir(cur) + name) }
+func (md *maildir) open(name string, cur bool) (*os.File, error) { return fileOpen(md.dir(cur) + name) }
 
 // statFile tells a message file's size and time. os.ErrNotExist as with open.
 func (md *maildir) statFile(name string, cur bool) (os.FileInfo, error) {

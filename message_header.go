@@ -78,9 +78,13 @@ func messageUnfold(value []byte) string {
 // wire form. What is longer than the room's limit is cut at a line's end.
 func messageReadHeader(r io.ReaderAt, p *messagePart) ([]byte, error) {
 	size := min(p.bodyStart-p.headerStart, messageHeaderMost)
-	header, err := io.ReadAll(messageWire(r, p.headerStart, size))
-	if err != nil {
+	header := make([]byte, size)
+	n, err := r.ReadAt(header, p.headerStart)
+	if header = header[:n]; err != nil && err != io.EOF {
 		return nil, err
+	}
+	if !messageIsWire(header) {
+		header = messageAppendWire(make([]byte, 0, messageWireSize(header)), header)
 	}
 	if size < p.bodyStart-p.headerStart {
 		header = header[:bytes.LastIndexByte(header, '\n')+1]

@@ -25,6 +25,52 @@ func messageWireNULs(r io.ReaderAt, off, size int64) io.Reader {
 	return &messageWireReader{r: io.NewSectionReader(r, off, size), nuls: true}
 }
 
+// messageIsWire tells whether text is in wire form: no NUL, no LF without CR.
+func messageIsWire(text []byte) bool {
+	return bytes.IndexByte(text, 0) < 0 && messageWireSize(text) == int64(len(text))
+}
+
+// messageWireSize is the size of text in wire form.
+func messageWireSize(text []byte) int64 {
+	size := int64(len(text))
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return size
+		}
+		if at += i; at == 0 || text[at-1] != '\r' {
+			size++
+		}
+	}
+}
+
+// messageAppendWire appends text in wire form. It does in memory what messageWire does
+// to a file.
+func messageAppendWire(dst, text []byte) []byte {
+	start := len(dst)
+	for {
+		i := bytes.IndexByte(text, '\n')
+		if i < 0 {
+			break
+		}
+		dst = append(dst, text[:i]...)
+		if n := len(dst); n == start || dst[n-1] != '\r' {
+			dst = append(dst, '\r')
+		}
+		dst = append(dst, '\n')
+		text = text[i+1:]
+	}
+	dst = append(dst, text...)
+	for rest := dst[start:]; ; {
+		i := bytes.IndexByte(rest, 0)
+		if i < 0 {
+			return dst
+		}
+		rest[i] = 0x80
+		rest = rest[i+1:]
+	}
+}
+
 // messageWireReader turns what it reads into the wire form.
 type messageWireReader struct {
 	r   io.Reader
