@@ -31,6 +31,7 @@ func cmdServe(line *cmdLine) error {
 	ends, hups := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(ends, syscall.SIGTERM, os.Interrupt)
 	signal.Notify(hups, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more must not end the mail
 	s, err := serverStart(serverSettings{config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome})
 	if err != nil {
 		return err

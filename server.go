@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -180,7 +181,8 @@ func (s *server) reload() error {
 // tick is what has to be done from time to time.
 func (s *server) tick() {
 	s.refresh()
-	s.store.sweep() // looks at the clock itself
+	s.store.sweep()      // looks at the clock itself
+	debug.FreeOSMemory() // what a busy hour has left
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {

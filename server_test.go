@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
 )
 
@@ -177,17 +179,32 @@ func TestServerRoundTrip(t *testing.T) {
 	pop.ask(t, "STAT", "+OK 2 ")
 	pop.ask(t, "QUIT", "+OK")
 
-	imap := serverDial(t, s.address(t, "imaps"), &tls.Config{RootCAs: pool, ServerName: "localhost"})
-	imap.ask(t, "", "* OK")
-	imap.ask(t, "a login alice secret", "a OK")
-	imap.ask(t, "b select inbox", "b OK")
-	imap.ask(t, "c fetch 2 body.peek[header.fields (subject)]", "Subject: by lmtp")
-	imap.ask(t, "", "c OK")
+	client, err := imapclient.DialTLS(s.address(t, "imaps"), &imapclient.Options{TLSConfig: &tls.Config{RootCAs: pool, ServerName: "localhost"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Login("alice", "secret").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if inbox, err := client.Select("INBOX", nil).Wait(); err != nil || inbox.NumMessages != 2 {
+		t.Fatalf("%+v, %v", inbox, err)
+	}
+	got, err := client.Fetch(imap.SeqSetNum(2), &imap.FetchOptions{Envelope: true, UID: true, Flags: true}).Collect()
+	if err != nil || len(got) != 1 || got[0].Envelope.Subject != "by lmtp" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	idle, err := client.Idle()
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	if cut := s.shutdown(context.Background()); cut != 0 {
 		t.Errorf("%d sessions had to be cut", cut)
 	}
-	imap.ask(t, "", "* BYE")
+	if err := idle.Wait(); err == nil {
+		t.Error("IDLE goes on")
+	}
 	if said := log.String(); strings.Contains(said, "secret") || strings.Contains(said, "level=ERROR") {
 		t.Errorf("the log says:\n%s", said)
 	}
