@@ -166,7 +166,7 @@ func (s *popSession) login(user, password, how string) error {
 	if s.lock != nil && !s.lock.take(name) { // RFC 2449, section 8.1.2
 		return popErr{"IN-USE", "another POP3 session has this mailbox open"}
 	}
-	drop, err := popOpen(s.store, name)
+	drop, err := popOpen(s.store, name, s.onDelete)
 	if err != nil {
 		if s.lock != nil {
 			s.lock.release(name)

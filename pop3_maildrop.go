@@ -32,7 +32,7 @@ type popMessage struct {
 }
 
 // popOpen opens a user's INBOX. New mail stays in new/, recent for an IMAP client.
-func popOpen(store *mailboxStore, user string) (*popMaildrop, error) {
+func popOpen(store *mailboxStore, user, onDelete string) (*popMaildrop, error) {
 	tree, err := store.tree(user)
 	if err != nil {
 		return nil, err
@@ -42,6 +42,12 @@ func popOpen(store *mailboxStore, user string) (*popMaildrop, error) {
 		return nil, err
 	}
 	b := &popMaildrop{tree: tree, view: view, validity: view.uidValidity()}
+	if onDelete == "hide" {
+		// The keyword gets its letter while there is room on the disk: on a full one
+		// messages can still be renamed, and so be hidden. If this fails, it is tried
+		// again in UPDATE, where it matters.
+		_, _ = view.keywordFlags([]string{popHidden})
+	}
 	hidden := view.knownKeywordFlags([]string{popHidden})
 	for _, m := range view.messages(view.uids()) {
 		if m.flags&hidden == 0 {

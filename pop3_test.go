@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 func servePop(t *testing.T, dir string, c net.Conn) {
 	d := dialogShared(t, dir, func() *popDoor {
 		d := testPopDoor(t, dir)
-		d.uidl, d.onDelete = dialogWith(dir, "uidl"), dialogWith(dir, "on_delete")
+		d.uidl, d.onDelete = cmp.Or(dialogWith(dir, "uidl"), "dovecot"), cmp.Or(dialogWith(dir, "on_delete"), "hide")
 		if dialogWith(dir, "lock") != "" {
 			d.lock = newPopLocks()
 		}
