@@ -27,11 +27,8 @@ func TestMailboxAppendFullDisk(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if _, err := d.Write([]byte(text)); err == nil {
+				if _, err = d.Write([]byte(text)); err == nil {
 					err = d.finish(time.Unix(1e9, 0))
-				} else {
-					d.abort()
-					return err
 				}
 				if err != nil {
 					d.abort()
