@@ -77,6 +77,8 @@ def items(untagged, uid):
                  for k, v in zip(flat[::2], flat[1::2])}
         if pairs.get(b"UID") == b"%d" % uid:
             got.update(pairs)
+    if b"INTERNALDATE" in got:  # " 2-Mar-2026" and "02-Mar-2026" are the same
+        got[b"INTERNALDATE"] = re.sub(b"^ ", b"0", got[b"INTERNALDATE"][1])
     for k in (b"UID", b"FLAGS"):
         got.pop(k, None)
     return got

@@ -45,7 +45,8 @@ def fetched(untagged):
         message = re.search(rb"(?mi)^Message-ID:\s*<([^>]*)>", text)
         found[int(uid[1])] = (
             frozenset(f.decode().lower() for f in flags[1].split() if f.lower() != b"\\recent"),
-            re.search(rb'INTERNALDATE "([^"]*)"', rest)[1].decode(),
+            # " 2-Mar-2026" and "02-Mar-2026" are the same (RFC 9051, date-day-fixed).
+            re.sub("^ ", "0", re.search(rb'INTERNALDATE "([^"]*)"', rest)[1].decode()),
             int(re.search(rb"RFC822.SIZE (\d+)", rest)[1]),
             hashlib.sha256(text).hexdigest()[:16],
             message[1].decode() if message else "")
