@@ -401,7 +401,7 @@ func (mb *mailbox) catchUp() error {
 		return errMailboxGone
 	}
 	if len(mb.early) > 0 {
-		return mb.scan(true)
+		return mb.scanForEarly()
 	}
 	return nil
 }

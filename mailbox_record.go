@@ -49,6 +49,7 @@ type mailbox struct {
 	scanTime           time.Duration
 	unread             int  // records in new/
 	missing            int  // records that the last scan did not see
+	passes             int  // scans within a scan, for files that it may have missed
 	newUnsynced        bool // names left new/ and it was not synced since
 
 	summaries map[uint32]*messageSummary

@@ -158,16 +158,10 @@ func (mb *mailbox) load() error {
 	err := mb.readList()
 	if err == nil {
 		mb.loaded = true
-		err = mb.scan(true)
-		for range mailboxMissesMost {
-			if err != nil || len(mb.early) == 0 || mb.scanDue.IsZero() {
-				break
-			}
-			err = mb.scan(true) // a line without a file, in a directory that moves
-		}
+		err = mb.scanForEarly()
 	}
 	if err == nil && mb.list == nil {
-		err = mb.adopt(nil) // an empty mailbox has a UIDVALIDITY, too
+		err = mb.adopt(nil, true) // an empty mailbox has a UIDVALIDITY, too
 	}
 	if err != nil {
 		mb.unload()
@@ -272,12 +266,15 @@ func (mb *mailbox) scan(full bool) error {
 	if err != nil {
 		return err
 	}
-	s := &mailboxScan{mb: mb, full: full, index: make(map[string]int32, len(mb.records)), freshAt: map[string]int32{}}
-	for i := range mb.records {
-		if r := &mb.records[i]; full || !r.inCur() {
-			r.state &^= mailboxScanned
-			s.index[mb.base(r)] = int32(i)
+	if mb.list != nil {
+		epoch := mb.epoch
+		if err := mb.readList(); err != nil || mb.epoch != epoch {
+			return err
 		}
+	}
+	s := &mailboxScan{mb: mb, full: full, freshAt: map[string]int32{}}
+	if s.makeIndex(); s.dropReturned() {
+		s.makeIndex()
 	}
 	if err := mb.md.scan(full, s.see); err != nil {
 		return err
@@ -306,7 +303,7 @@ func (mb *mailbox) scan(full bool) error {
 		mb.scanAgainLater()
 	}
 	if len(s.fresh) > 0 {
-		if err := mb.adopt(s.fresh); err != nil {
+		if err := mb.adopt(s.fresh, quiet); err != nil {
 			return err
 		}
 	}
@@ -314,6 +311,33 @@ func (mb *mailbox) scan(full bool) error {
 		mb.buryEarly()
 	}
 	return nil
+}
+
+func (s *mailboxScan) makeIndex() {
+	s.index = make(map[string]int32, len(s.mb.records))
+	for i := range s.mb.records {
+		if r := &s.mb.records[i]; s.full || !r.inCur() {
+			r.state &^= mailboxScanned
+			s.index[s.mb.base(r)] = int32(i)
+		}
+	}
+}
+
+// dropReturned drops records of messages that were moved away and back: Dovecot
+// leaves a moved file its base name, and only the newer line of the uidlist tells that
+// this is another message now.
+func (s *mailboxScan) dropReturned() bool {
+	old := map[uint32]bool{}
+	for base, line := range s.mb.early {
+		if i, ok := s.index[base]; ok && s.mb.records[i].uid < line.uid {
+			old[s.mb.records[i].uid] = true
+		}
+	}
+	if len(old) == 0 {
+		return false
+	}
+	s.mb.drop(func(r *mailboxRecord) bool { return old[r.uid] })
+	return true
 }
 
 // mailboxSettled tells whether a directory that had this time when a scan
@@ -437,8 +461,10 @@ func (s *mailboxScan) expungeMissing(quiet bool) {
 
 // adopt makes records of files that have none. Those without a UID get one,
 // which is on disk when adopt returns. When it cannot be (a full disk, a lock that
-// somebody holds), they stay unseen until a later scan.
-func (mb *mailbox) adopt(fresh []mailboxFound) error {
+// somebody holds), they stay unseen until a later scan. Unless the scan was quiet, it may
+// have missed a file whose UID is lower than that of one it has seen: then the
+// directories are read again first, for afterwards that UID could not be shown any more.
+func (mb *mailbox) adopt(fresh []mailboxFound, quiet bool) error {
 	if n := mb.takeEarly(fresh); n > 0 || mb.list == nil {
 		epoch := mb.epoch
 		err := mb.assign(fresh)
@@ -453,6 +479,16 @@ func (mb *mailbox) adopt(fresh []mailboxFound) error {
 		}
 	}
 	slices.SortFunc(fresh, func(a, b mailboxFound) int { return cmp.Compare(a.line.uid, b.line.uid) })
+	if !quiet && mb.passes < mailboxMissesMost-1 && mb.passesOver(fresh) {
+		for _, f := range fresh {
+			if f.line.uid != 0 {
+				mb.early[f.base] = f.line
+			}
+		}
+		mb.passes++
+		defer func() { mb.passes-- }()
+		return mb.scan(true)
+	}
 	modSeq := uint64(0)
 	for _, f := range fresh {
 		if f.line.uid == 0 {
@@ -484,6 +520,52 @@ func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
 		}
 	}
 	return without
+}
+
+// passesOver tells whether the uidlist has a line, without a file as yet, between
+// the messages that have records and the last of fresh, which is sorted by UID.
+func (mb *mailbox) passesOver(fresh []mailboxFound) bool {
+	if len(fresh) == 0 {
+		return false
+	}
+	last, highest := mb.lastUID(), fresh[len(fresh)-1].line.uid
+	seen := make(map[string]bool, len(fresh))
+	for _, f := range fresh {
+		seen[f.base] = true
+	}
+	for base, line := range mb.early {
+		if line.uid > last && line.uid < highest && !seen[base] {
+			return true
+		}
+	}
+	return false
+}
+
+// scanForEarly looks for the files of uidlist lines that have no record, until it
+// is certain that those not found are gone: whoever calls it will give higher UIDs.
+func (mb *mailbox) scanForEarly() error {
+	for range mailboxMissesMost {
+		epoch := mb.epoch
+		if err := mb.scan(true); err != nil || mb.epoch != epoch {
+			return err
+		}
+		if mb.scanDue.IsZero() || !mb.comes() {
+			break
+		}
+	}
+	return nil
+}
+
+// comes tells whether the uidlist has a line, without a file as yet, above the
+// messages that have records.
+func (mb *mailbox) comes() bool {
+	last := mb.lastUID()
+	for _, line := range mb.early {
+		if line.uid > last {
+			return true
+		}
+	}
+	return false
 }
 
 func (mb *mailbox) lastUID() uint32 {

@@ -97,7 +97,9 @@ class Writer(threading.Thread):
                 self.imap = None
                 time.sleep(0.3)
             except (Refused, RuntimeError) as err:
-                if str(err).startswith("421 "):  # it shuts down
+                # It shuts down; or others expunged while this one looked (RFC 2180, section 4.1.2).
+                if str(err).startswith(("421 ", "NO [EXPUNGEISSUED]")):
+                    self.imap = None
                     continue
                 self.ledger.complain("refused", f"{self.name}: {self.act}: {err}")
                 self.imap = None
@@ -140,7 +142,9 @@ class Writer(threading.Thread):
         before the answer, it may have happened or not."""
         try:
             return command()
-        except (Gone, Refused):
+        except (Gone, Refused) as err:
+            if "EXPUNGEISSUED" in str(err):  # nothing was done
+                raise Refused(f"{message}, last told as {self.mine.get(message)}: {err}") from err
             self.ledger.count(message, least, most)
             self.mine.pop(message, None)  # its places are not known any more
             raise
