@@ -9,12 +9,13 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 )
 
 // cmdServe runs the server until SIGTERM or SIGINT. SIGHUP reloads. A second SIGTERM
-// or SIGINT ends it at once.
+// or SIGINT cuts the sessions that are left.
 func cmdServe(line *cmdLine) error {
 	if err := line.none(); err != nil {
 		return err
@@ -43,11 +44,26 @@ func cmdServe(line *cmdLine) error {
 				logServerNotReloaded(log, err)
 			}
 		case <-ends:
-			signal.Stop(ends)
-			s.shutdown(context.Background())
+			cmdShutdown(s, ends)
 			return nil
 		}
 	}
+}
+
+// cmdShutdown ends the server. Some programs send their signal twice at once; one that
+// comes later is from somebody who does not want to wait.
+func cmdShutdown(s *server, ends <-chan os.Signal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	begun := time.Now()
+	go func() {
+		for range ends {
+			if time.Since(begun) > time.Second {
+				cancel()
+			}
+		}
+	}()
+	s.shutdown(ctx)
 }
 
 // cmdServeMemory sets the garbage collector for a small box: most of what is in

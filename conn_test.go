@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,8 +56,32 @@ func connForTest(nc net.Conn) *conn {
 	return newConn(nc, slog.New(slog.DiscardHandler), 10*time.Second)
 }
 
+// needLoopback skips a test on a machine whose loopback interface is down, as in a
+// fresh network namespace.
+func needLoopback(t testing.TB) {
+	t.Helper()
+	if !connLoopback() {
+		t.Skip("127.0.0.1 cannot be reached")
+	}
+}
+
+var connLoopback = sync.OnceValue(func() bool {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return false
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+})
+
 func connTCP(t *testing.T) (client, server net.Conn) {
 	t.Helper()
+	needLoopback(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -54,6 +54,7 @@ func serverTestConfig(dir string) *config {
 // serverTest starts a server with the user alice, password "secret".
 func serverTest(t *testing.T, c *config, change func(*serverSettings)) (*server, *serverLog) {
 	t.Helper()
+	needLoopback(t)
 	if c == nil {
 		c = serverTestConfig(t.TempDir())
 	}
@@ -414,6 +415,7 @@ func TestServerReload(t *testing.T) {
 }
 
 func TestServerFirstUser(t *testing.T) {
+	needLoopback(t)
 	for _, seen := range []bool{true, false} {
 		c := serverTestConfig(t.TempDir())
 		t.Setenv("SUDO_USER", "Carol")

@@ -21,6 +21,7 @@ import (
 // testSmtpServer serves a door on a loopback port.
 func testSmtpServer(t testing.TB, door *smtpDoor) (addr string) {
 	t.Helper()
+	needLoopback(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
