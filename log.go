@@ -91,8 +91,8 @@ func logDeliverAlias(log *slog.Logger, alias, target string) {
 }
 
 // logDelivered says that a message is durably in the mailboxes of one recipient.
-func logDelivered(log *slog.Logger, id, from, to string, size int64) {
-	log.Info("delivered", "id", id, "from", from, "to", to, "size", size)
+func logDelivered(log *slog.Logger, id, sender, recipient string, size int64) {
+	log.Info("delivered", "id", id, "sender", sender, "recipient", recipient, "size", size)
 }
 
 // logRefused says that a sender or recipient was refused, and how.
@@ -102,6 +102,6 @@ func logRefused(log *slog.Logger, command, arguments string, code int, text stri
 
 // logNotDelivered says that a message was not stored for one recipient; the client
 // was told.
-func logNotDelivered(log *slog.Logger, id, from, to string, err error) {
-	log.Warn("not delivered", "id", id, "from", from, "to", to, "err", err)
+func logNotDelivered(log *slog.Logger, id, sender, recipient string, err error) {
+	log.Warn("not delivered", "id", id, "sender", sender, "recipient", recipient, "err", err)
 }
