@@ -114,10 +114,13 @@ var smtpCommands = map[string]smtpCommand{
 	"QUIT":     {smtpAny, (*smtpSession).cmdQuit},             // RFC 5321, section 4.1.1.10
 	"STARTTLS": {smtpGreeted, (*smtpSession).cmdStarttls},     // RFC 3207, section 4
 	"AUTH":     {smtpReady, (*smtpSession).cmdAuth},           // RFC 4954, section 4
-	"GET":      {smtpAny, (*smtpSession).cmdNotHTTP},          // a web page that has its reader's browser
-	"POST":     {smtpAny, (*smtpSession).cmdNotHTTP},          // send us mail: HTTP's header lines would only be
-	"PUT":      {smtpAny, (*smtpSession).cmdNotHTTP},          // unknown commands, and its body could be known ones
-	"CONNECT":  {smtpAny, (*smtpSession).cmdNotHTTP},
+
+	// A web page can have its reader's browser send us whatever it likes behind a line
+	// of HTTP, whose header lines are to us but unknown commands.
+	"GET":     {smtpAny, (*smtpSession).cmdNotHTTP},
+	"POST":    {smtpAny, (*smtpSession).cmdNotHTTP},
+	"PUT":     {smtpAny, (*smtpSession).cmdNotHTTP},
+	"CONNECT": {smtpAny, (*smtpSession).cmdNotHTTP},
 }
 
 func (s *smtpSession) state() smtpState {
@@ -181,22 +184,18 @@ func (s *smtpSession) loop() error {
 // command reads the next command line. What we have to say is sent only when the
 // client has nothing more for us (RFC 2920, section 3.2).
 func (s *smtpSession) command() (string, error) {
-	for {
-		// Asked although there may be input: a pipelining client is told of the end, too.
-		if s.buffered() == 0 {
-			if err := s.flush(); err != nil {
-				return "", err
-			}
-		}
-		if err := s.wait(0); err == nil {
-			break
-		} else if !errors.Is(err, errWoken) {
+	if s.buffered() == 0 {
+		if err := s.flush(); err != nil {
 			return "", err
 		}
 	}
+	// Asked although there may be input: a client that pipelines hears of a shutdown, too.
+	if err := s.wait(0); err != nil {
+		return "", err
+	}
 	if p, err := s.peek(); err != nil {
 		return "", err
-	} else if bytes.IndexByte(p, '\n') < 0 {
+	} else if bytes.IndexByte(p, '\n') < 0 { // we shall wait for the rest
 		if err := s.flush(); err != nil {
 			return "", err
 		}
