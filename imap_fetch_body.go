@@ -179,7 +179,7 @@ func (b *imapBody) part(sec *imapSection) (*messagePart, error) {
 	if p == nil || sec.what == imapSectionAll || sec.what == imapSectionMIME {
 		return p, nil
 	}
-	if p.mediaType != "message" || len(p.children) != 1 {
+	if !p.embedded || len(p.children) != 1 {
 		return nil, nil
 	}
 	return p.children[0], nil
@@ -223,7 +223,11 @@ func (b *imapBody) fields(dst []byte, sec *imapSection) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("reading a header: %w", err)
 	}
-	return messageFields(dst, header, sec.names, not), nil
+	dst = messageFields(dst, header, sec.names, not)
+	if len(sec.path) > 0 && !not && !bytes.HasSuffix(header, []byte("\r\n\r\n")) && string(header) != "\r\n" {
+		dst = dst[:len(dst)-2] // a message that ends in its header has no empty line
+	}
+	return dst, nil
 }
 
 func imapUsualFields(names []string) bool {

@@ -130,7 +130,7 @@ func (p *messagePart) part(path []int) *messagePart {
 			inner = p.children[0] // "2.1" of a message/rfc822 is part 1 of the message in it
 		}
 		switch {
-		case inner.multipart && len(inner.children) > 0:
+		case inner.multipart || inner.mediaType == "multipart": // one without a boundary has no parts
 			if n < 1 || n > len(inner.children) {
 				return nil
 			}

@@ -93,23 +93,29 @@ func messageReadHeader(r io.ReaderAt, p *messagePart) ([]byte, error) {
 }
 
 // messageFields appends those fields of a wire-form header block whose names are
-// (or, with not, are not) among names, then the empty line: BODY[HEADER.FIELDS].
+// (or, with not, are not) among names, then the empty line: BODY[HEADER.FIELDS]. With
+// not, lines that are no fields are among them, and the empty line is only if there is one
+// (RFC 9051, section 6.4.5.1).
 func messageFields(dst, header []byte, names []string, not bool) []byte {
 	for len(header) > 0 {
 		name, _, whole, rest := messageNextField(header)
 		header = rest
 		if name == nil {
+			if not {
+				dst = append(dst, whole...)
+			}
 			break
 		}
-		if len(name) == 0 {
+		if len(name) == 0 && !not || messageHasName(names, name) == not {
 			continue
 		}
-		if messageHasName(names, name) != not {
-			dst = append(dst, whole...)
-			if whole[len(whole)-1] != '\n' {
-				dst = append(dst, "\r\n"...)
-			}
+		dst = append(dst, whole...)
+		if whole[len(whole)-1] != '\n' && !not {
+			dst = append(dst, "\r\n"...)
 		}
+	}
+	if not {
+		return dst
 	}
 	return append(dst, "\r\n"...)
 }

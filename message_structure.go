@@ -43,7 +43,7 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 			if values[i] == nil {
 				dst = append(dst, "NIL"...)
 			} else {
-				dst = messageAppendString(dst, messageUnfold(values[i]))
+				dst = messageAppendString(dst, strings.TrimRight(messageUnfold(values[i]), " \t"))
 			}
 			continue
 		}

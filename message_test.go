@@ -130,7 +130,7 @@ func TestMessageFields(t *testing.T) {
 		want  string
 	}{
 		{[]string{"SUBJECT"}, false, "Subject: a\r\n b\r\nsubject: c\r\n\r\n"},
-		{[]string{"Subject"}, true, "To: x\r\n\r\n"},
+		{[]string{"Subject"}, true, "To: x\r\nbroken line\r\n\r\n"},
 		{[]string{"Cc"}, false, "\r\n"},
 	} {
 		if got := messageFields(nil, header, c.names, c.not); string(got) != c.want {

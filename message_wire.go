@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"io"
-	"mime/quotedprintable"
 )
 
 // messageWire gives size bytes of a file from offset off in wire form.
@@ -123,8 +122,9 @@ const messageWireDirect = 8192
 func (w *messageWireReader) direct(p []byte) (n int, err error) {
 	raw := p[len(p)-len(p)/2:]
 	got, err := w.r.Read(raw)
-	raw = raw[:got]
-	messageHideNULs(raw)
+	if raw = raw[:got]; !w.nuls {
+		messageHideNULs(raw)
+	}
 	for len(raw) > 0 {
 		i := bytes.IndexByte(raw, '\n')
 		if i < 0 {
@@ -186,7 +186,7 @@ func messageDecode(r io.ReaderAt, p *messagePart) (body io.Reader, known bool) {
 	case "base64":
 		return &messageLenient{base64.NewDecoder(base64.StdEncoding, &messageBase64Reader{r: section})}, true
 	case "quoted-printable":
-		return &messageLenient{quotedprintable.NewReader(section)}, true
+		return &messageQPReader{r: messageWireNULs(r, p.bodyStart, p.bodyEnd-p.bodyStart)}, true
 	case "x-uuencode", "x-uue", "uuencode", "uue":
 		return newMessageUUReader(section), true
 	}
