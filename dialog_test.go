@@ -157,7 +157,7 @@ var dialogSettings sync.Map // by dir: map[string]string
 // dialogShared gives the one value that the connections of a dialog share, such as
 // a store: made by the first that asks for dir. What make opens, it closes by
 // t.Cleanup.
-func dialogShared[T any](t *testing.T, dir string, make func() T) T {
+func dialogShared[T any](t testing.TB, dir string, make func() T) T {
 	dialogSharedMu.Lock()
 	defer dialogSharedMu.Unlock()
 	v, ok := dialogSharedValues[dir]

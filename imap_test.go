@@ -20,7 +20,7 @@ func TestImapDialogs(t *testing.T) {
 }
 
 // testImapDoor is a door to the mail below dir, for alice and bob.
-func testImapDoor(t *testing.T, dir string) *imapDoor {
+func testImapDoor(t testing.TB, dir string) *imapDoor {
 	shared := dialogShared(t, dir, func() *testImapShared {
 		return &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
 	})
