@@ -140,8 +140,8 @@ func popAppendHex(dst []byte, n uint32) []byte {
 }
 
 // popBatch is how many messages are changed under one hold of the mailbox, which
-// others want, too.
-const popBatch = 2500
+// others want, too: for some tenths of a second at most. Each hold costs a sync.
+const popBatch = 10_000
 
 // storeSeen marks as \Seen what was fetched.
 func (b *popMaildrop) storeSeen() error {
