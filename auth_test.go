@@ -264,11 +264,15 @@ func TestAuthThrottleMemory(t *testing.T) {
 
 func TestAuthThrottleKeys(t *testing.T) {
 	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8::1:2": "2001:db8::/64", "fe80::1%eth0": "fe80::/64",
+		"192.0.2.1": "user alice,192.0.2.1", "::ffff:192.0.2.1": "user alice,192.0.2.1", "2001:db8::1:2": "user alice,2001:db8::/64",
+		"192.168.1.2": "192.168.1.2", "fe80::1%eth0": "fe80::/64", "::1": "::/64", "fd00::1:2:3:4:5": "fd00:0:0:1::/64",
 	} {
-		if got := authThrottleKeys(netip.MustParseAddr(addr), "alice"); !slices.Equal(got, []string{"user alice", want}) {
+		if got := strings.Join(authThrottleKeys(netip.MustParseAddr(addr), "alice"), ","); got != want {
 			t.Errorf("%s: %q", addr, got)
 		}
+	}
+	if got := authThrottleKeys(netip.Addr{}, "alice"); !slices.Equal(got, []string{"user alice"}) {
+		t.Errorf("no address: %q", got)
 	}
 }
 

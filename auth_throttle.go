@@ -47,11 +47,16 @@ var errAuthThrottled = errors.New("too many failed logins, try again later")
 func newAuthThrottle() *authThrottle { return &authThrottle{guesses: map[string]*authGuesses{}} }
 
 // authThrottleKeys is what an attempt counts for: the address, and users if given.
+// From the home network it counts for the address alone, so that strangers who guess
+// at a user's password from all over the world do not keep the user out.
 func authThrottleKeys(remote netip.Addr, users ...string) (keys []string) {
-	for _, user := range users {
-		keys = append(keys, "user "+user)
+	remote = remote.Unmap()
+	if !remote.IsPrivate() && !remote.IsLoopback() && !remote.IsLinkLocalUnicast() {
+		for _, user := range users {
+			keys = append(keys, "user "+user)
+		}
 	}
-	if remote = remote.Unmap(); remote.Is6() {
+	if remote.Is6() {
 		// An IPv6 client has a whole /64 to choose from.
 		if prefix, err := remote.WithZone("").Prefix(64); err == nil {
 			return append(keys, prefix.String())
