@@ -141,14 +141,20 @@ func (l *cmdLine) password(name string) (string, error) {
 		}
 		return text, nil
 	}
+	old, err := term.MakeRaw(fd) // before the question: what is typed must at no time be shown
+	if err != nil {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	defer term.Restore(fd, old)
+	terminal := term.NewTerminal(cmdTerminal{l.stdin, l.stderr}, "")
 	ask := func(prompt string) (string, error) {
-		fmt.Fprint(l.stderr, prompt)
-		b, err := term.ReadPassword(fd)
-		fmt.Fprintln(l.stderr)
-		if err != nil {
+		password, err := terminal.ReadPassword(prompt)
+		if err == io.EOF { // Ctrl-C, Ctrl-D
+			return "", errors.New("no password was given, nothing was changed")
+		} else if err != nil {
 			return "", fmt.Errorf("reading the password: %w", err)
 		}
-		return string(b), nil
+		return password, nil
 	}
 	first, err := ask(fmt.Sprintf("password for %s: ", name))
 	if err != nil {
@@ -165,4 +171,10 @@ func (l *cmdLine) password(name string) (string, error) {
 		return "", errors.New("the two passwords differ, nothing was changed")
 	}
 	return first, nil
+}
+
+// cmdTerminal is both ends of a terminal.
+type cmdTerminal struct {
+	io.Reader
+	io.Writer
 }

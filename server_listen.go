@@ -159,11 +159,15 @@ func serverListenError(service, address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		owner := "another program"
-		if who := serverPortOwner(n); who != "" {
+		if who := serverOwner(address); who != "" {
 			owner = who
 		}
-		return serverHint{fmt.Errorf("%s: the port is taken by %s", where, owner),
-			"stop that program, or choose another port in config.toml"}
+		what := "port"
+		if strings.HasPrefix(address, "unix:") {
+			what = "path"
+		}
+		return serverHint{fmt.Errorf("%s: the %s is taken by %s", where, what, owner),
+			"stop that program, or choose another " + what + " in config.toml"}
 	case errors.Is(err, fs.ErrPermission) && n > 0 && n < 1024:
 		return serverHint{fmt.Errorf("%s: ports below 1024 need a privilege", where),
 			"use the systemd unit in dist/, or: setcap cap_net_bind_service=+ep letterbox"}

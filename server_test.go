@@ -331,7 +331,7 @@ func TestServerListening(t *testing.T) {
 		"   0: 0100007F:09DD 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n" +
 		"   1: 0100007F:09DD 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n" +
 		"   2: 00000000:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0 100 0 0 10 0\nrest\n"
-	if got := serverListening(table, 2525); len(got) != 1 || !got["4711"] {
+	if got := serverListening(table, "2525"); len(got) != 1 || !got["4711"] {
 		t.Errorf("got %v", got)
 	}
 }
@@ -361,8 +361,15 @@ func TestServerUnixSocket(t *testing.T) {
 		t.Error(err)
 	}
 	client.Close()
-	if _, err := serverListen("unix:" + path); err == nil {
+	_, err = serverListen("unix:" + path)
+	if err == nil {
 		t.Error("a living server's socket is taken away")
+	}
+	if _, statErr := os.Stat("/proc/net/unix"); statErr == nil {
+		want := fmt.Sprintf("lmtp cannot listen on unix:%s: the path is taken by %s (pid %d)", path, strings.TrimSpace(serverComm(t)), os.Getpid())
+		if err := serverListenError("lmtp", "unix:"+path, err); !strings.Contains(err.Error(), want) {
+			t.Errorf("it says %v, not %s", err, want)
+		}
 	}
 	s.shutdown(context.Background())
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
