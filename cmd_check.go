@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +26,12 @@ func cmdCheck(line *cmdLine) error {
 	}
 	check.ok("configuration: %s, hostname %s", c.name, c.hostname)
 	check.ports(c)
+	for _, address := range c.listen.lmtp {
+		host, _, err := net.SplitHostPort(address)
+		if ip, ipErr := netip.ParseAddr(host); err == nil && host != "localhost" && (ipErr != nil || !ip.IsLoopback()) {
+			check.ok("lmtp: whoever reaches %s can send to all users, without a login", address)
+		}
+	}
 	check.report(serverCheckClock(c, time.Now()))
 	if said, err := serverCheckCert(c, time.Now()); err != nil {
 		check.report(err)
@@ -79,7 +87,8 @@ func (k *cmdChecking) report(err error) {
 }
 
 func (k *cmdChecking) ports(c *config) {
-	running, failed := serverCheckPorts(c, filepath.Base(os.Args[0]))
+	program := filepath.Base(os.Args[0])
+	running, failed := serverCheckPorts(c, program[:min(len(program), 15)]) // as long as Linux knows a program's name
 	for _, err := range failed {
 		k.report(err)
 	}
@@ -106,6 +115,8 @@ func (k *cmdChecking) directory(path string) {
 		k.found("set [storage] path to another place", "%s is no directory", path)
 	case !cmdMayWrite(path):
 		k.found("change its owner, or run letterbox as that user", "user id %d may not write in %s, which belongs to %s", os.Getuid(), path, cmdOwner(info))
+	case os.Getuid() == 0 && cmdOwner(info) != "user id 0":
+		k.ok("mail: %s belongs to %s; what that user may not do is found only by: sudo -u USER letterbox check", path, cmdOwner(info))
 	}
 }
 

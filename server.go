@@ -69,6 +69,7 @@ type server struct {
 	sessions   map[*serverSession]struct{}
 	perAddress map[netip.Addr]int
 	refused    time.Time // when a refusal was last logged
+	refusing   int       // clients that are being told
 	stopping   bool
 	idle       chan struct{} // closed when stopping and the last session has left
 	timer      *time.Timer

@@ -262,7 +262,12 @@ func (s *server) admit(l *serverListener, nc net.Conn) {
 			s.refused = now
 			logServerTooMany(s.log, l.service.name, from, len(s.sessions), s.perAddress[session.from])
 		}
-		go serverRefuse(l.service, nc)
+		if s.refusing == serverRefuseMost {
+			nc.Close()
+			return
+		}
+		s.refusing++
+		go s.refuse(l.service, nc)
 		return
 	}
 	s.counter++
@@ -279,10 +284,19 @@ func (s *server) admit(l *serverListener, nc net.Conn) {
 	go s.serve(session, l.service.door(doors), log)
 }
 
-// serverRefuse tells a client that there are too many. A client that waits for TLS
-// cannot be told.
-func serverRefuse(service *serverService, nc net.Conn) {
-	defer nc.Close()
+// serverRefuseMost is how many clients are told of their refusal at a time; a flood
+// is not.
+const serverRefuseMost = 32
+
+// refuse tells a client that there are too many. A client that waits for TLS cannot
+// be told.
+func (s *server) refuse(service *serverService, nc net.Conn) {
+	defer func() {
+		nc.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refusing--
+	}()
 	if service.implicit || nc.SetDeadline(time.Now().Add(time.Second)) != nil {
 		return
 	}
