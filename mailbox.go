@@ -217,6 +217,7 @@ func (st *mailboxStore) unloadOldest() {
 // mailboxError turns what the file system says into the room's own errors.
 func mailboxError(err error) error {
 	switch {
+	case errors.Is(err, errMailboxFull):
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w (%v)", errMailboxFull, err)
 	case errors.Is(err, errMaildirKeywordsFull):

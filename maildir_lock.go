@@ -23,16 +23,17 @@ import (
 //     lock was made: process ids are given again after a restart;
 //   - it names this process, and this process does not hold it: in a container the
 //     process id is always 1;
-//   - it is empty, or comes from a time that has not come yet although it is this
-//     host's, and has been so for a second;
+//   - it is empty, and by its date older than a second, or seen so for that long;
+//   - it is this host's, but from a time that has not come yet, for a second;
 //   - it has not changed for a minute, whoever made it. Holders touch theirs.
 
 const (
-	maildirLockWait  = 10 * time.Second // then the caller hears that it is locked
-	maildirLockEmpty = time.Second
-	maildirLockStale = time.Minute // Dovecot's figure for dovecot-uidlist.lock
-	maildirLockTouch = 15 * time.Second
-	maildirLockPoll  = 20 * time.Millisecond
+	maildirLockWait   = 10 * time.Second // then the caller hears that it is locked
+	maildirLockEmpty  = time.Second
+	maildirLockGlance = 50 * time.Millisecond // for a clock that is not quite ours
+	maildirLockStale  = time.Minute           // Dovecot's figure for dovecot-uidlist.lock
+	maildirLockTouch  = 15 * time.Second
+	maildirLockPoll   = 20 * time.Millisecond
 )
 
 // maildirLock is a lock that is held.
@@ -226,8 +227,9 @@ func maildirLockIsStale(info os.FileInfo, content []byte, since time.Duration, n
 	if since > maildirLockStale {
 		return true
 	}
+	age := now.Sub(info.ModTime())
 	if len(bytes.Trim(content, "\x00")) == 0 {
-		return since > maildirLockEmpty
+		return since > maildirLockEmpty || age > maildirLockEmpty && since > maildirLockGlance
 	}
 	digits, host, ok := strings.Cut(strings.TrimSpace(string(content)), ":")
 	pid, err := strconv.Atoi(digits)
@@ -235,7 +237,6 @@ func maildirLockIsStale(info os.FileInfo, content []byte, since time.Duration, n
 	if !ok || err != nil || pid <= 0 || hostErr != nil || host != hostname && host != maildirHost() {
 		return false
 	}
-	age := now.Sub(info.ModTime())
 	switch {
 	case pid == os.Getpid(), errors.Is(syscall.Kill(pid, 0), syscall.ESRCH):
 		return true

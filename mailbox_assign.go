@@ -1,0 +1,254 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Giving UIDs: files that a scan has found get those that dovecot-uidlist has for
+// them, or new ones, which are on disk before anybody is told.
+
+// adopt makes records of files that have none. Those without a UID get one,
+// which is on disk when adopt returns. When it cannot be (a full disk, a lock that
+// somebody holds), they stay unseen until a later scan. Unless the scan was quiet, it may
+// have missed a file whose UID is lower than that of one it has seen: then the
+// directories are read again first, for afterwards that UID could not be shown any more.
+func (mb *mailbox) adopt(fresh []mailboxFound, quiet bool) error {
+	if n := mb.takeEarly(fresh); n > 0 || mb.list == nil {
+		epoch := mb.epoch
+		err := mb.assign(fresh)
+		if mb.epoch != epoch {
+			return err // loaded anew in between
+		}
+		if err != nil && mb.list == nil {
+			return err
+		} else if err != nil {
+			logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, fmt.Errorf("giving UIDs to new mail: %w", err))
+			mb.newStamp, mb.curStamp = time.Time{}, time.Time{}
+		}
+	}
+	slices.SortFunc(fresh, func(a, b mailboxFound) int { return cmp.Compare(a.line.uid, b.line.uid) })
+	if !quiet && mb.passes < mailboxMissesMost-1 && mb.passesOver(fresh) {
+		for _, f := range fresh {
+			if f.line.uid != 0 {
+				mb.early[f.base] = f.line
+			}
+		}
+		mb.passes++
+		defer func() { mb.passes-- }()
+		return mb.scan(true)
+	}
+	modSeq := uint64(0)
+	for _, f := range fresh {
+		if f.line.uid == 0 {
+			continue
+		}
+		if modSeq == 0 {
+			modSeq = mb.nextModSeq()
+		}
+		mb.add(f.line.uid, f.name, f.cur, f.line.fields, modSeq)
+		delete(mb.early, f.base)
+	}
+	return nil
+}
+
+// takeEarly gives files the UIDs that the uidlist has for them, and counts those
+// that it has none for. A UID below one that sessions may know already cannot be
+// shown any more (RFC 9051, section 2.3.1.1: UIDs ascend): that file gets a new one.
+func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
+	last := mb.lastUID()
+	for i := range fresh {
+		f := &fresh[i]
+		if f.line.uid != 0 {
+			continue
+		}
+		if line, ok := mb.early[f.base]; ok && line.uid > last {
+			f.line = line
+		} else {
+			without++
+		}
+	}
+	return without
+}
+
+// passesOver tells whether the uidlist has a line, without a file as yet, between
+// the messages that have records and the last of fresh, which is sorted by UID.
+func (mb *mailbox) passesOver(fresh []mailboxFound) bool {
+	if len(fresh) == 0 {
+		return false
+	}
+	last, highest := mb.lastUID(), fresh[len(fresh)-1].line.uid
+	seen := make(map[string]bool, len(fresh))
+	for _, f := range fresh {
+		seen[f.base] = true
+	}
+	for base, line := range mb.early {
+		if line.uid > last && line.uid < highest && !seen[base] {
+			return true
+		}
+	}
+	return false
+}
+
+// scanForEarly looks for the files of uidlist lines that have no record, until it
+// is certain that those not found are gone: whoever calls it will give higher UIDs.
+func (mb *mailbox) scanForEarly() error {
+	for range mailboxMissesMost {
+		epoch := mb.epoch
+		if err := mb.scan(true); err != nil || mb.epoch != epoch {
+			return err
+		}
+		if mb.scanDue.IsZero() || !mb.comes() {
+			break
+		}
+	}
+	return nil
+}
+
+// comes tells whether the uidlist has a line, without a file as yet, above the
+// messages that have records.
+func (mb *mailbox) comes() bool {
+	last := mb.lastUID()
+	for _, line := range mb.early {
+		if line.uid > last {
+			return true
+		}
+	}
+	return false
+}
+
+func (mb *mailbox) lastUID() uint32 {
+	if len(mb.records) == 0 {
+		return 0
+	}
+	return mb.records[len(mb.records)-1].uid
+}
+
+// assign gives UIDs to those of fresh that have none, under the uidlist's lock,
+// and syncs the list.
+func (mb *mailbox) assign(fresh []mailboxFound) error {
+	return mb.withLock(func(lock *maildirUidlistLock) error { return mb.assignLocked(lock, fresh) })
+}
+
+// withLock runs f with the uidlist's lock held.
+func (mb *mailbox) withLock(f func(lock *maildirUidlistLock) error) error {
+	if mb.lock != nil {
+		return f(mb.lock)
+	}
+	lock, err := mb.md.lockUidlist()
+	if err != nil {
+		return err
+	}
+	mb.lock = lock
+	defer func() {
+		mb.lock = nil
+		lock.unlock()
+	}()
+	return f(lock)
+}
+
+// wantsRewrite tells whether most of the uidlist is of no more use.
+func (mb *mailbox) wantsRewrite() bool { return len(mb.dead) > len(mb.records)+200 }
+
+func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) error {
+	epoch := mb.epoch
+	if err := mb.readList(); err != nil || mb.epoch != epoch {
+		return err
+	}
+	if mb.takeEarly(fresh) == 0 && mb.list != nil {
+		return nil // another program was faster
+	}
+	var lines []maildirUidline
+	stale := mb.list == nil || mb.wantsRewrite()
+	for i := range fresh {
+		f := &fresh[i]
+		if f.line.uid != 0 {
+			continue
+		}
+		_, early := mb.early[f.base]
+		_, dead := mb.dead[mailboxBaseHash(f.base)]
+		stale = stale || early || dead // the old line must go
+		lines = append(lines, maildirUidline{base: f.base})
+	}
+	slices.SortFunc(lines, func(a, b maildirUidline) int {
+		if maildirLess(a.base, b.base) {
+			return -1
+		}
+		return 1
+	})
+	if err := mb.writeLines(lock, lines, stale); err != nil {
+		return err
+	}
+	if err := lock.sync(); err != nil {
+		return err
+	}
+	given := make(map[string]maildirUidline, len(lines))
+	for _, line := range lines {
+		given[line.base] = line
+	}
+	for i := range fresh {
+		if line, ok := given[fresh[i].base]; ok {
+			fresh[i].line = line
+		}
+	}
+	return nil
+}
+
+// writeLines gives lines the next UIDs and writes them: appended, or, if stale, with
+// the whole list written anew without the lines that are of no more use.
+func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, stale bool) error {
+	list := mb.list
+	if list == nil {
+		validity, err := maildirNextValidity(mb.tree.root, mb.st.now())
+		if err != nil {
+			return err
+		}
+		list = &maildirUidlist{validity: validity, next: 1}
+	}
+	uid := max(list.next, mb.lastUID()+1)
+	mine := make(map[string]bool, len(lines))
+	for i := range lines {
+		if uid == 0 {
+			return errors.New("all UIDs of this folder are used up") // RFC 9051, section 2.3.1.1: 32 bits
+		}
+		lines[i].uid = uid
+		mine[lines[i].base] = true
+		uid++
+	}
+	if !stale {
+		return lock.append(list, lines)
+	}
+	err := lock.rewrite(list, func(uid uint32, base string) bool {
+		_, early := mb.early[base]
+		return !mine[base] && (early || mb.find(uid) >= 0)
+	}, lines)
+	if err == nil {
+		mb.list, mb.dead = list, nil
+	}
+	return err
+}
+
+// buryEarly gives up the uidlist lines whose file an undisturbed scan did not see.
+func (mb *mailbox) buryEarly() {
+	for base := range maps.Keys(mb.early) {
+		mb.bury(base)
+	}
+	mb.early = nil
+}
+
+// bury notes that the uidlist has a line that is of no more use.
+func (mb *mailbox) bury(base string) {
+	if mb.dead == nil {
+		mb.dead = map[uint64]struct{}{}
+	}
+	mb.dead[mailboxBaseHash(base)] = struct{}{}
+}
+
+var mailboxHashSeed = maphash.MakeSeed()
+
+func mailboxBaseHash(base string) uint64 { return maphash.String(mailboxHashSeed, base) }
