@@ -22,7 +22,7 @@ import (
 var (
 	errDeliverNotLocal = errors.New("not a domain of this box")
 	errDeliverNoUser   = errors.New("no such user here")
-	errDeliverFull     = errors.New("no space left")
+	errDeliverFull     = errors.New("no room for the message")
 	errDeliverLoop     = errors.New("too many Received lines, so this mail goes round in circles")
 )
 
@@ -347,7 +347,7 @@ func (d *deliverer) draft(box deliverBox, open func(*mailboxTree, string) (*mail
 // deliverError turns what the mailbox room says into this room's own errors.
 func deliverError(err error) error {
 	if errors.Is(err, errMailboxFull) {
-		return fmt.Errorf("%w (%w)", errDeliverFull, err)
+		return fmt.Errorf("%w: %w", errDeliverFull, err)
 	}
 	return err
 }
