@@ -202,6 +202,9 @@ func authHash(field string) (string, error) {
 // changes a user's password; authDelete removes a user. They are durable when they
 // return. errAuthExists, errAuthNoUser, errAuthName, errAuthPassword.
 func authAdd(path, user, password string) error {
+	if err := fileMakeAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("making the directory of the users file: %w", err)
+	}
 	return authEdit(path, user, func(lines []string, at int, name string) ([]string, error) {
 		if at >= 0 {
 			return nil, fmt.Errorf("%q: %w", name, errAuthExists)

@@ -71,9 +71,7 @@ func cmdUserChange(line *cmdLine, c *config, verb, name string) error {
 		if password, err = line.password(name); err != nil {
 			return err
 		}
-		if err = os.MkdirAll(filepath.Dir(users), 0o700); err == nil {
-			err = authAdd(users, name, password)
-		}
+		err = authAdd(users, name, password)
 	case "passwd":
 		var password string
 		if password, err = line.password(name); err != nil {

@@ -92,6 +92,24 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+// fileMakeAll makes a directory and those above it that are missing, durably.
+func fileMakeAll(path string, mode os.FileMode) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	above := filepath.Dir(path)
+	if above == path {
+		return fmt.Errorf("there is no %s", path)
+	}
+	if err := fileMakeAll(above, mode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return syncDir(above)
+}
+
 // fileReplacement is a file's new content, on its way.
 type fileReplacement struct {
 	*os.File

@@ -83,7 +83,7 @@ func maildirOpen(path string) (*maildir, error) {
 // gets a file maildirfolder. An existing one is completed.
 func maildirCreate(path string, root bool) error {
 	if root {
-		if err := maildirMakeAll(filepath.Dir(path)); err != nil {
+		if err := fileMakeAll(filepath.Dir(path), maildirDirMode); err != nil {
 			return err
 		}
 	}
@@ -111,20 +111,6 @@ func maildirCreate(path string, root bool) error {
 		return nil
 	}
 	if err := syncDir(path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// maildirMakeAll makes a directory and those above it, durably.
-func maildirMakeAll(path string) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if err := maildirMakeAll(filepath.Dir(path)); err != nil {
-		return err
-	}
-	if err := os.Mkdir(path, maildirDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

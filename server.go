@@ -87,7 +87,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	c := settings.config
 	dir := filepath.Join(c.storage.path, serverDirectory)
 	for _, d := range []string{dir, filepath.Dir(c.storage.users)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+		if err := fileMakeAll(d, 0o700); err != nil {
 			return nil, serverPathError("making", d, err)
 		}
 	}
