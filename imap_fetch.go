@@ -91,6 +91,7 @@ const (
 type imapFetchItems struct {
 	list    []imapFetchItem
 	seen    bool // reading sets \Seen
+	size    bool // RFC822.SIZE is asked for
 	summary bool // the store's summary is needed
 	files   bool // the files are read, even if summaries are known
 }
@@ -157,6 +158,9 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 	var summaries []*messageSummary
 	if f.items.summary {
 		summaries = f.summaries(messages)
+	}
+	if f.items.size {
+		f.sizes(messages)
 	}
 	for i := range messages {
 		m := &messages[i]
@@ -253,6 +257,21 @@ func (f *imapFetch) summaries(messages []mailboxMessage) []*messageSummary {
 		f.fail(err)
 	}
 	return list
+}
+
+// sizes finds out the sizes that file names do not tell, which takes reading the files.
+func (f *imapFetch) sizes(messages []mailboxMessage) {
+	var missing []*mailboxMessage
+	for i := range messages {
+		if messages[i].size < 0 {
+			missing = append(missing, &messages[i])
+		}
+	}
+	imapParallel(len(missing), func(_, i int) {
+		if size, err := f.view.size(missing[i].uid); err == nil { // an error is met again
+			missing[i].size = size
+		}
+	})
 }
 
 // imapWorkersMost bounds how many cores one command uses.

@@ -252,6 +252,8 @@ func (items *imapFetchItems) addPlain(kind imapFetchKind) {
 func (items *imapFetchItems) add(item imapFetchItem) {
 	items.list = append(items.list, item)
 	switch item.kind {
+	case imapFetchSize:
+		items.size = true
 	case imapFetchEnvelope, imapFetchBodyStructure:
 		items.summary = true
 	case imapFetchBody, imapFetchBinary, imapFetchBinarySize:
