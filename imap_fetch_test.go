@@ -1,8 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestImapWireForm(t *testing.T) {
@@ -72,4 +77,105 @@ func TestImapAppendFlags(t *testing.T) {
 	if got := string(imapAppendFlags(nil, 0, false, keywords)); got != "()" {
 		t.Errorf("no flags: %s", got)
 	}
+}
+
+// imapTestFetch runs a FETCH of all messages and gives what the client reads.
+func imapTestFetch(t *testing.T, v *mailboxView, c *conn, read func() string, what string) string {
+	t.Helper()
+	items, err := imapTestReader(what).readFetchItems(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &imapFetch{c: c, view: v, items: items}
+	if err := f.run(imapSpans{{0, len(v.uids())}}); err != nil || f.err != nil || f.gone || f.cte {
+		t.Fatalf("%s: %v, %v", what, err, f.err)
+	}
+	if err := c.flush(); err != nil {
+		t.Fatal(err)
+	}
+	return read()
+}
+
+// TestImapFetchLarge reads messages that stream, over a pipe and over a socket, where the
+// kernel copies files that are in wire form.
+func TestImapFetchLarge(t *testing.T) {
+	head := "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+	line := "aGVsbG8gd29ybGQsIHRoaXMgaXMgYSBsaW5l\r\n"
+	wire := head + strings.Repeat(line, 10000) + "\r\n--b\r\n\r\n" + strings.Repeat("last part\r\n", 20000) + "--b--\r\n"
+	texts := []string{wire, strings.ReplaceAll(wire, "\r\n", "\n"), strings.Replace(wire, "last part", "\x00ast part", 1)}
+	v := imapTestBox(t, len(texts), func(i int) string { return texts[i] })
+	first := strings.TrimSuffix(strings.Repeat(line, 10001)[:len(line)*10000], "\r\n") + "\r\n"
+	decoded := strings.Repeat("hello world, this is a line", 10000)
+	last := strings.TrimSuffix(strings.Repeat("last part\r\n", 20000), "\r\n")
+	literal := func(mark, text string) string { return fmt.Sprintf("%s{%d}\r\n%s", mark, len(text), text) }
+	for _, overTCP := range []bool{false, true} {
+		client, server := imapTestPipe(t, overTCP)
+		c := newConn(server, slog.New(slog.DiscardHandler), time.Minute)
+		for _, q := range []struct {
+			what  string
+			value func(i int) string // behind the item's name
+		}{
+			{"BODY.PEEK[]", func(i int) string {
+				if i == 2 {
+					return literal("BODY[] ", strings.Replace(wire, "last part", "\x80ast part", 1))
+				}
+				return literal("BODY[] ", wire)
+			}},
+			{"BODY.PEEK[]<100000.90000>", func(int) string { return literal("BODY[]<100000> ", wire[100000:190000]) }},
+			{"BODY.PEEK[]<100000.10>", func(int) string { return literal("BODY[]<100000> ", wire[100000:100010]) }},
+			{"BODY.PEEK[1]<0.400000>", func(int) string { return literal("BODY[1]<0> ", first) }},
+			{"BODY.PEEK[1]<70000.200000>", func(int) string { return literal("BODY[1]<70000> ", first[70000:270000]) }},
+			{"BINARY.PEEK[1]", func(int) string { return literal("BINARY[1] ", decoded) }},
+			{"BINARY.SIZE[1]", func(int) string { return fmt.Sprint("BINARY.SIZE[1] ", len(decoded)) }},
+			{"BINARY.PEEK[1]<100000.100000>", func(int) string { return literal("BINARY[1]<100000> ", decoded[100000:200000]) }},
+			{"BINARY.PEEK[2]", func(i int) string {
+				if i == 2 {
+					return "BINARY[2] ~" + literal("", strings.Replace(last, "last part", "\x00ast part", 1))
+				}
+				return literal("BINARY[2] ", last)
+			}},
+			{"(BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[TEXT]<0.10>)", func(int) string {
+				return literal("BODY[HEADER.FIELDS (SUBJECT)] ", "Subject: x\r\n\r\n") + literal(" BODY[TEXT]<0> ", wire[57:67])
+			}},
+		} {
+			want := ""
+			for i := range texts {
+				want += fmt.Sprintf("* %d FETCH (%s)\r\n", i+1, q.value(i))
+			}
+			got := make(chan string, 1)
+			go func() {
+				b := make([]byte, len(want))
+				n, _ := io.ReadFull(client, b)
+				got <- string(b[:n])
+			}()
+			if got := imapTestFetch(t, v, c, func() string { return <-got }, q.what); got != want {
+				i := 0
+				for i < min(len(got), len(want)) && got[i] == want[i] {
+					i++
+				}
+				t.Errorf("%s, TCP %v: %d bytes, want %d, differs at %d: %.60q, want %.60q", q.what, overTCP, len(got), len(want), i, got[i:], want[i:])
+			}
+		}
+		c.Close()
+	}
+}
+
+func imapTestPipe(t *testing.T, overTCP bool) (client, server net.Conn) {
+	if !overTCP {
+		client, server = net.Pipe()
+	} else {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		if client, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		if server, err = ln.Accept(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { client.Close() })
+	return client, server
 }
