@@ -45,7 +45,7 @@ func logServerAccept(log *slog.Logger, service string, err error) {
 }
 
 func logServerTooMany(log *slog.Logger, service, from string, all, fromThere int) {
-	log.Warn("too many connections", "service", service, "from", from, "all", all, "from there", fromThere)
+	log.Warn("too many connections", "service", service, "from", from, "connections", all, "of_address", fromThere)
 }
 
 func logServerUntrusted(log *slog.Logger, service, from string) {
@@ -60,7 +60,7 @@ func logServerPanic(log *slog.Logger, fault any, stack []byte) {
 // logServerClock says that the time is not believed, and what follows.
 func logServerClock(log *slog.Logger, now, built, newest time.Time) {
 	log.Warn("the clock is not believed: no certificates are made and nothing is removed until it is set",
-		"clock", now, "program made", built, "newest time seen", newest)
+		"clock", now, "built", built, "newest", newest)
 }
 
 func logServerClockFile(log *slog.Logger, path string, err error) {

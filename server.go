@@ -106,7 +106,7 @@ func serverStart(settings serverSettings) (*server, error) {
 		return nil, err
 	}
 	s.accept(opened)
-	s.timer = time.AfterFunc(s.untilTick(), s.tick)
+	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
 	return s, nil
 }
