@@ -72,6 +72,7 @@ func (t *mailboxTree) makeSpecial() error {
 		return err
 	}
 	uses := map[string]string{}
+	var made []string
 	for _, special := range mailboxSpecialUses {
 		name := special.use
 		for _, other := range special.others {
@@ -84,11 +85,12 @@ func (t *mailboxTree) makeSpecial() error {
 			if err := maildirCreate(filepath.Join(t.root, mailboxDir(name)), false); err != nil {
 				return err
 			}
-			if err := maildirSubscribe(t.root, mailboxEncodeName(name), true); err != nil {
-				return err
-			}
+			made = append(made, mailboxEncodeName(name))
 		}
 		uses[special.use] = name
+	}
+	if err := maildirSubscribe(t.root, true, made...); err != nil {
+		return err
 	}
 	return maildirSetSpecialUse(t.root, uses)
 }
@@ -222,7 +224,7 @@ func (t *mailboxTree) subscribe(name string, on bool) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return mailboxError(maildirSubscribe(t.root, mailboxEncodeName(name), on))
+	return mailboxError(maildirSubscribe(t.root, on, mailboxEncodeName(name)))
 }
 
 // create makes a folder (and none of its parents); use is a special use or "".

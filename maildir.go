@@ -82,7 +82,11 @@ func maildirOpen(path string) (*maildir, error) {
 // maildirCreate makes a folder and makes it durable; a folder below a root also
 // gets a file maildirfolder. An existing one is completed.
 func maildirCreate(path string, root bool) error {
+	settled := true
 	if root {
+		// That file is written last, so what came before it is on disk.
+		_, err := os.Stat(filepath.Join(path, maildirSpecialName))
+		settled = err == nil
 		if err := fileMakeAll(filepath.Dir(path), maildirDirMode); err != nil {
 			return err
 		}
@@ -107,7 +111,7 @@ func maildirCreate(path string, root bool) error {
 			return err
 		}
 	}
-	if !changed && !root {
+	if !changed && settled {
 		return nil
 	}
 	if err := syncDir(path); err != nil {

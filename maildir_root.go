@@ -117,31 +117,35 @@ func maildirUntab(line string) string {
 	return strings.Join(parts, "/")
 }
 
-// maildirSubscribe subscribes to a name, or no longer, under Dovecot's lock and
+// maildirSubscribe subscribes to names, or no longer, under Dovecot's lock and
 // durably. The older form becomes the newer one.
-func maildirSubscribe(root, name string, subscribed bool) error {
+func maildirSubscribe(root string, subscribed bool, names ...string) error {
 	path := filepath.Join(root, maildirSubscriptionsName)
 	lock, err := maildirLockFile(path)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
-	names, err := maildirSubscriptions(root)
+	list, err := maildirSubscriptions(root)
 	if err != nil {
 		return err
 	}
-	i := slices.Index(names, name)
-	switch {
-	case subscribed == (i >= 0):
+	before := len(list)
+	for _, name := range names {
+		i := slices.Index(list, name)
+		switch {
+		case subscribed && i < 0:
+			list = append(list, name)
+		case !subscribed && i >= 0:
+			list = slices.Delete(list, i, i+1)
+		}
+	}
+	if len(list) == before {
 		return nil
-	case subscribed:
-		names = append(names, name)
-	default:
-		names = slices.Delete(names, i, i+1)
 	}
 	var text strings.Builder
 	text.WriteString(maildirSubscriptionsHead)
-	for _, name := range names {
+	for _, name := range list {
 		text.WriteString(strings.ReplaceAll(name, "/", "\t") + "\n")
 	}
 	return fileReplace(path, []byte(text.String()), maildirFileMode)

@@ -339,8 +339,8 @@ func TestMaildirSubscriptions(t *testing.T) {
 	md := testMaildir(t)
 	path := filepath.Join(md.path, maildirSubscriptionsName)
 	must(t, os.WriteFile(path, []byte("INBOX\nArchive.2026\nSent\nSent\n"), 0o600))
-	must(t, maildirSubscribe(md.path, "Work/A b", true))
-	must(t, maildirSubscribe(md.path, "Sent", false))
+	must(t, maildirSubscribe(md.path, true, "Work/A b"))
+	must(t, maildirSubscribe(md.path, false, "Sent", "Nope"))
 	raw, err := os.ReadFile(path)
 	if must(t, err); string(raw) != "V\t2\n\nINBOX\nArchive\t2026\nWork\tA b\n" {
 		t.Errorf("%q", raw)

@@ -74,8 +74,9 @@ func maildirField(fields string, letter byte) (value string, ok bool) {
 
 // maildirUidlistLock is dovecot-uidlist.lock, held.
 type maildirUidlistLock struct {
-	md   *maildir
-	lock *maildirLock
+	md    *maildir
+	lock  *maildirLock
+	dirty bool // lines were appended and not synced
 }
 
 // lockUidlist waits for the lock, removes stale ones, and gives errMaildirLocked
@@ -85,7 +86,7 @@ func (md *maildir) lockUidlist() (*maildirUidlistLock, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &maildirUidlistLock{md, lock}, nil
+	return &maildirUidlistLock{md: md, lock: lock}, nil
 }
 
 func (l *maildirUidlistLock) unlock() { l.lock.unlock() }
@@ -118,6 +119,7 @@ func (l *maildirUidlistLock) append(list *maildirUidlist, lines []maildirUidline
 	if err := fileStep("write", f.Name()); err != nil {
 		return err
 	}
+	l.dirty = true
 	if _, err := f.WriteAt(text, list.end); err != nil {
 		if err := f.Truncate(list.end); err != nil {
 			list.torn = true
@@ -210,6 +212,7 @@ func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32,
 	if err := r.commit(); err != nil {
 		return err
 	}
+	l.dirty = false
 	list.next, list.lines, list.old, list.courier, list.torn = next, lines, false, false, false
 	list.info, list.end, list.before = info, end, bytes.Clone(before)
 	return nil
@@ -234,7 +237,13 @@ func maildirNewGUID() string {
 }
 
 // sync makes appended lines durable.
-func (l *maildirUidlistLock) sync() error { return l.md.syncUidlist() }
+func (l *maildirUidlistLock) sync() error {
+	if !l.dirty {
+		return nil
+	}
+	l.dirty = false
+	return l.md.syncUidlist()
+}
 
 // syncUidlist makes the list durable as it is now, its lines and its name.
 func (md *maildir) syncUidlist() error {

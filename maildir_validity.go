@@ -44,8 +44,12 @@ func maildirNextValidity(root string, now time.Time) (uint32, error) {
 			return 0, fmt.Errorf("giving a UIDVALIDITY: %w", err)
 		}
 		if won {
-			// The next to ask finds the mark, so an error in between does no harm.
-			return next, fileReplace(filepath.Join(root, maildirValidityName), fmt.Appendf(nil, "%08x", next), maildirFileMode)
+			// The file's content is not synced: where it is lost, the mark's name tells.
+			text := fmt.Appendf(nil, "%08x", next)
+			if err := os.WriteFile(filepath.Join(root, maildirValidityName), text, maildirFileMode); err != nil {
+				return 0, err
+			}
+			return next, syncDir(root)
 		}
 	}
 	return 0, errMaildirLocked
