@@ -149,18 +149,16 @@ func (t *serverCerts) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return t.leaf, nil
 }
 
-// getLegacy is get for clients of [legacy]: one with an RSA key, if it must be.
+// getLegacy is get for clients of [legacy]: one with an RSA key where there is one, for
+// some old clients name ciphers that they cannot do.
 func (t *serverCerts) getLegacy(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	cert, err := t.get(hello)
-	if err == nil && (serverIsRSA(cert) || hello.SupportsCertificate(cert) == nil) {
-		return cert, nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.rsaLeaf == nil {
-		return nil, errServerNoCert
+	if t.rsaLeaf != nil && (err != nil || hello.SupportsCertificate(t.rsaLeaf) == nil) {
+		return t.rsaLeaf, nil
 	}
-	return t.rsaLeaf, nil
+	return cert, err
 }
 
 var errServerNoCert = errors.New("there is no certificate yet: this box's clock is not set")
@@ -200,6 +198,9 @@ func (t *serverCerts) tryPrepare() {
 // While the clock is not believed, what there is is used.
 func (t *serverCerts) prepare() error {
 	needRSA := t.settings.legacy && (t.files == nil || !serverIsRSA(t.files.cert))
+	if !needRSA {
+		t.rsaLeaf = nil
+	}
 	if t.files != nil && !needRSA {
 		return nil
 	}
