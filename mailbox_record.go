@@ -271,10 +271,14 @@ func (mb *mailbox) others(but *mailboxView) func() {
 }
 
 // publicFlags turns a file's flags into a message's: the keyword $Forwarded,
-// which other servers use, and the letter P mean the same.
+// which other servers use, and the letter P mean the same. In a folder that has the
+// keyword it alone counts: Dovecot takes it away and leaves P, which it does not know.
 func (mb *mailbox) publicFlags(flags maildirFlags) mailboxFlags {
-	if flags&mb.forwarded != 0 {
-		flags = flags&^mb.forwarded | maildirFlagPassed
+	if mb.forwarded != 0 {
+		forwarded := flags&mb.forwarded != 0
+		if flags &^= mb.forwarded | maildirFlagPassed; forwarded {
+			flags |= maildirFlagPassed
+		}
 	}
 	return mailboxFlags(flags)
 }

@@ -49,6 +49,7 @@ class Letterbox:
         os.makedirs(directory, exist_ok=True)
         self.smtp, self.lmtp, self.submission, self.submissions = (free_port() for _ in range(4))
         self.imap, self.imaps, self.pop3, self.pop3s = (free_port() for _ in range(4))
+        self.ca = os.path.join(mail, ".letterbox", "ca.pem")
         self.config = os.path.join(directory, "config.toml")
         self.log = os.path.join(directory, "log")
         with open(self.config, "w") as f:
