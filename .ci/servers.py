@@ -80,6 +80,9 @@ connections_per_address = 1000
 {extra}
 """)
 
+    def run_plain(self, *arguments):
+        return subprocess.run([*self.command, *arguments], text=True, capture_output=True, timeout=120, check=True).stdout
+
     def run(self, *arguments, text=None):
         done = subprocess.run([*self.command, *arguments, "-config", self.config], input=text, text=True,
                               capture_output=True, timeout=120, cwd=self.dir)
