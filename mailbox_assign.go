@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"slices"
 	"time"
 )
@@ -233,12 +232,15 @@ func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, 
 	return err
 }
 
-// buryEarly gives up the uidlist lines whose file an undisturbed scan did not see.
-func (mb *mailbox) buryEarly() {
-	for base := range maps.Keys(mb.early) {
-		mb.bury(base)
+// buryEarly gives up the uidlist lines below a UID whose file an undisturbed scan did
+// not see. Those above were added while it went on.
+func (mb *mailbox) buryEarly(below uint32) {
+	for base, line := range mb.early {
+		if line.uid < below {
+			mb.bury(base)
+			delete(mb.early, base)
+		}
 	}
-	mb.early = nil
 }
 
 // bury notes that the uidlist has a line that is of no more use.

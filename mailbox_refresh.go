@@ -162,7 +162,6 @@ func (mb *mailbox) load() error {
 		mb.unload()
 		return err
 	}
-	mb.buryEarly()
 	return nil
 }
 
@@ -267,6 +266,10 @@ func (mb *mailbox) scan(full bool) error {
 			return err
 		}
 	}
+	known := uint32(0) // below it, lines were read before the directories
+	if mb.list != nil {
+		known = mb.list.next
+	}
 	s := &mailboxScan{mb: mb, full: full, freshAt: map[string]int32{}}
 	if s.makeIndex(); s.dropReturned() {
 		s.makeIndex()
@@ -303,7 +306,7 @@ func (mb *mailbox) scan(full bool) error {
 		}
 	}
 	if full && quiet {
-		mb.buryEarly()
+		mb.buryEarly(known)
 	}
 	return nil
 }
