@@ -125,7 +125,8 @@ func TestMessageCorpus(t *testing.T) {
 		return
 	}
 	for i, m := range corpus {
-		path := filepath.Join(dir, fmt.Sprintf("%d.M%dP1Q%d.corpus:2,S", 1700000000+i, i, i))
+		name := strings.NewReplacer(" ", "-", ",", "", "/", "-").Replace(m.name)
+		path := filepath.Join(dir, fmt.Sprintf("%d.M%dP1Q%d.%s:2,S", 1700000000+i, i, i, name))
 		must(t, os.WriteFile(path, []byte(m.text), 0o600))
 	}
 }

@@ -162,8 +162,9 @@ def main():
     for d in ("cur", "new", "tmp"):
         os.makedirs(os.path.join(mail, USER, d))
     corpus = {}
-    for n, name in enumerate(sorted(os.listdir(corpus_dir)), 1):
-        with open(os.path.join(corpus_dir, name), "rb") as f:
+    for n, file in enumerate(sorted(os.listdir(corpus_dir)), 1):
+        name = f"{n:03d}-" + file.split(".", 2)[2].partition(":")[0]
+        with open(os.path.join(corpus_dir, file), "rb") as f:
             corpus[name] = f.read()
         path = os.path.join(cur, f"{1700000000 + n}.M{n}P1.box:2,")
         with open(path, "wb") as f:
