@@ -19,6 +19,7 @@ class Lines:
             self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         except OSError as err:
             raise Gone(str(err)) from err
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb", 1 << 16)
 
     def send(self, data):
@@ -82,16 +83,15 @@ class Imap(Lines):
         self.tag += 1
         tag = b"t%d" % self.tag
         parts = text.split(b"{}")
-        self.send(tag + b" " + parts[0])
-        untagged = []
+        line, untagged = tag + b" " + parts[0], []
         for literal, rest in zip(literals, parts[1:]):
-            self.send(b"{%d}\r\n" % len(literal))
+            self.send(line + b"{%d}\r\n" % len(literal))
             while not (a := self.answer()).startswith(b"+"):
                 if a.startswith(tag):
                     raise Refused(a[len(tag) + 1:].decode("utf-8", "replace"))
                 untagged.append(a)
-            self.send(literal + rest)
-        self.send(b"\r\n")
+            line = literal + rest
+        self.send(line + b"\r\n")
         while not (a := self.answer()).startswith(tag + b" "):
             untagged.append(a)
         done = a[len(tag) + 1:]
