@@ -19,6 +19,7 @@ type imapSection struct {
 	path  []int // part numbers
 	what  imapSectionWhat
 	names []string // of header fields
+	usual bool     // the summaries hold them all
 }
 
 type imapSectionWhat uint8
@@ -205,7 +206,7 @@ func (b *imapBody) bounds(sec *imapSection) (from, to int64, err error) {
 // fields appends the header fields a section names, in wire form.
 func (b *imapBody) fields(dst []byte, sec *imapSection) ([]byte, error) {
 	not := sec.what == imapSectionFieldsNot
-	if len(sec.path) == 0 && !not && imapUsualFields(sec.names) {
+	if sec.usual {
 		if b.summary == nil {
 			s, err := b.view.summary(b.uid)
 			if err != nil {

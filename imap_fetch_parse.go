@@ -259,12 +259,11 @@ func (items *imapFetchItems) add(item imapFetchItem) {
 	case imapFetchBody, imapFetchBinary, imapFetchBinarySize:
 		items.files = true
 	case imapFetchSection:
-		sec := &item.section
+		sec := &items.list[len(items.list)-1].section
+		sec.usual = len(sec.path) == 0 && sec.what == imapSectionFields && imapUsualFields(sec.names)
+		items.files = items.files || !sec.usual
 		if len(sec.path) == 0 && sec.what != imapSectionAll { // the header's end is in it, or the fields are
 			items.summary = true
-		}
-		if len(sec.path) > 0 || sec.what != imapSectionFields || !imapUsualFields(sec.names) {
-			items.files = true
 		}
 	}
 }
