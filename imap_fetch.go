@@ -93,6 +93,7 @@ type imapFetchItems struct {
 	seen    bool // reading sets \Seen
 	size    bool // RFC822.SIZE is asked for
 	summary bool // the store's summary is needed
+	whole   bool // whole messages are read
 	files   bool // the files are read, even if summaries are known
 }
 
@@ -197,8 +198,8 @@ func (f *imapFetch) ahead(messages []mailboxMessage, summaries []*messageSummary
 	if f.items.files {
 		imapParallel(len(messages), func(_, i int) {
 			b := &f.bodies[i]
-			if err := b.open(); err == nil { // an error is met again
-				b.wire = b.f == nil && messageIsWire(b.buf)
+			if err := b.open(); err == nil && f.items.whole { // an error is met again
+				b.toWire()
 			}
 		})
 	}

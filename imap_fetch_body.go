@@ -67,14 +67,15 @@ type imapBody struct {
 	f    *os.File     // nil if the message is in memory
 	mem  bytes.Reader // of buf
 	buf  []byte
-	wire bool  // what is in memory is in wire form
+	wire []byte // buf in wire form: buf itself if it is, else conv; nil if that was not needed
+	conv []byte
 	err  error // of opening
 }
 
 // reset turns to another message. The memory is used again.
 func (b *imapBody) reset(view *mailboxView, uid uint32, summary *messageSummary, last *imapTree) {
 	b.close()
-	*b = imapBody{view: view, uid: uid, summary: summary, last: last, most: imapFetchSmall, buf: b.buf}
+	*b = imapBody{view: view, uid: uid, summary: summary, last: last, most: imapFetchSmall, buf: b.buf, conv: b.conv}
 }
 
 func (b *imapBody) close() {
@@ -251,6 +252,10 @@ func (f *imapFetch) body(b *imapBody, item *imapFetchItem) error {
 	if err != nil {
 		return err
 	}
+	if b.wire != nil && len(sec.path) == 0 && sec.what == imapSectionAll {
+		f.literal(item.partial, b.wire)
+		return nil
+	}
 	if to-from <= imapFetchSmall {
 		return f.small(b, item, from, to)
 	}
@@ -296,10 +301,21 @@ func (f *imapFetch) small(b *imapBody, item *imapFetchItem, from, to int64) erro
 	return nil
 }
 
+// toWire brings a message that is in memory into wire form.
+func (b *imapBody) toWire() {
+	if b.f != nil {
+		return
+	}
+	if b.wire = b.buf; !messageIsWire(b.buf) {
+		b.conv = messageAppendWire(b.conv[:0], b.buf)
+		b.wire = b.conv
+	}
+}
+
 // plain tells that the file is known to be in wire form.
 func (b *imapBody) plain() bool {
-	if b.f == nil || b.summary == nil {
-		return b.wire
+	if b.summary == nil {
+		return false
 	}
 	return b.summary.wireSize == b.size && !b.summary.hasNUL
 }

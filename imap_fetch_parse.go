@@ -262,6 +262,7 @@ func (items *imapFetchItems) add(item imapFetchItem) {
 		sec := &items.list[len(items.list)-1].section
 		sec.usual = len(sec.path) == 0 && sec.what == imapSectionFields && imapUsualFields(sec.names)
 		items.files = items.files || !sec.usual
+		items.whole = items.whole || len(sec.path) == 0 && sec.what == imapSectionAll
 		if len(sec.path) == 0 && sec.what != imapSectionAll { // the header's end is in it, or the fields are
 			items.summary = true
 		}

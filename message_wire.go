@@ -26,7 +26,18 @@ func messageWireNULs(r io.ReaderAt, off, size int64) io.Reader {
 
 // messageIsWire tells whether text is in wire form: no NUL, no LF without CR.
 func messageIsWire(text []byte) bool {
-	return bytes.IndexByte(text, 0) < 0 && messageWireSize(text) == int64(len(text))
+	if bytes.IndexByte(text, 0) >= 0 {
+		return false
+	}
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return true
+		}
+		if at += i; at == 0 || text[at-1] != '\r' {
+			return false
+		}
+	}
 }
 
 // messageWireSize is the size of text in wire form.
