@@ -62,12 +62,20 @@ func fileSync(f *os.File) error {
 	return f.Sync()
 }
 
-// fileRename renames, replacing what is there. It does not sync.
+// fileRename renames, replacing what is there. It does not sync. It is os.Rename without
+// that one's look at the new name, which takes a quarter of the time.
 func fileRename(from, to string) error {
 	if err := fileStep("rename", to); err != nil {
 		return err
 	}
-	return os.Rename(from, to)
+	for {
+		err := syscall.Rename(from, to)
+		if err == nil {
+			return nil
+		} else if err != syscall.EINTR {
+			return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+		}
+	}
 }
 
 // fileLink makes a hard link; os.ErrExist if the name is taken. It does not sync.
