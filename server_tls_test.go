@@ -389,7 +389,7 @@ func TestServerClockJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		ahead := time.Duration(0)
-		base := serverBuilt().Add(1000 * time.Hour).Sub(time.Now())
+		base := time.Until(serverBuilt().Add(1000 * time.Hour))
 		open := func() *serverClock {
 			clk, err := serverOpenClock(filepath.Join(dir, "clock"), func() time.Time { return time.Now().Add(base + ahead) }, serverBuilt(), slog.New(slog.DiscardHandler))
 			if err != nil {
