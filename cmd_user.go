@@ -119,7 +119,7 @@ func cmdUserError(err error, name, users string) error {
 	case errors.Is(err, errAuthNoUser):
 		return fmt.Errorf("%s: %w in %s\nhint: letterbox user list shows who there is; -config must be that of the server", name, err, users)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w\nhint: run it as the user that owns the file, for example: sudo -u letterbox letterbox user ...", err)
+		return fmt.Errorf("%w\nhint: run it as the user that owns the file, for example: sudo -u letterbox letterbox user list", err)
 	}
 	return err
 }
