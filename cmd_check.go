@@ -218,7 +218,7 @@ func (k *cmdChecking) maildir(path string) (messages int) {
 		return 0
 	}
 	for _, cur := range []bool{false, true} {
-		err := md.scan(cur, func(string, bool) { messages++ })
+		err := md.scanDir(cur, func(string, bool) { messages++ })
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			k.found("change its owner or mode", "%v", err)
 		}

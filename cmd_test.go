@@ -127,6 +127,28 @@ func TestCmdCheckFinds(t *testing.T) {
 	}
 }
 
+// Check counts each message once, wherever it lies, and no more folders than there are.
+func TestCmdCheckCounts(t *testing.T) {
+	path := cmdTestConfig(t, "")
+	if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, "alice"); code != 0 {
+		t.Fatal(said)
+	}
+	mail := filepath.Join(filepath.Dir(path), "data/mail/alice")
+	for _, name := range []string{"new/1.a.b", "new/2.a.b", "cur/3.a.b:2,S", ".Sent/cur/4.a.b:2,"} {
+		name = filepath.Join(mail, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("Subject: x\n\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, said := cmdTest(t, "", "check", "-config", path)
+	if code != 0 || !strings.Contains(said, "mail of alice: 2 folders, 4 messages\n") {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+}
+
 // The whole program, as a process of its own: start, reload, stop, without HOME.
 func TestCmdServe(t *testing.T) {
 	if path := os.Getenv("LETTERBOX_TEST_SERVE"); path != "" {
