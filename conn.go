@@ -266,6 +266,9 @@ func (c *conn) room() []byte {
 	return c.out[c.outLen:]
 }
 
+// unsent tells whether there is output that flush would write.
+func (c *conn) unsent() bool { return c.outLen > 0 }
+
 // flush writes what is buffered and reports the first error of all writes
 // so far.
 func (c *conn) flush() error {

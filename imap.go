@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -52,6 +54,7 @@ const (
 
 const (
 	imapAutologout = 30 * time.Minute // RFC 9051, section 5.4: at least that
+	imapLoginTime  = 3 * time.Minute  // before login, where the RFC sets no bound
 	imapBadMost    = 10               // bad commands before login end the connection
 )
 
@@ -164,6 +167,7 @@ func (s *imapSession) serveOne() error {
 	s.tag, s.name = "*", ""
 	err := s.r.next()
 	if errors.Is(err, errLineTooLong) {
+		s.tag = cmp.Or(s.r.tag, "*")
 		return s.answer(imapBad("the line is too long"))
 	} else if err != nil {
 		return err
@@ -186,11 +190,15 @@ func (s *imapSession) wait() error {
 	if err := s.c.flush(); err != nil {
 		return err
 	}
-	for until := time.Now().Add(imapAutologout); ; {
+	most := imapAutologout
+	if s.state == imapNotAuthenticated {
+		most = imapLoginTime
+	}
+	for until := time.Now().Add(most); ; {
 		switch err := s.c.wait(max(time.Until(until), time.Millisecond)); {
 		case errors.Is(err, errWoken): // there is news, which waits for a command
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return s.bye("[INACTIVE] you were silent for 30 minutes", err)
+			return s.bye(fmt.Sprintf("[INACTIVE] you were silent for %.0f minutes", most.Minutes()), err)
 		case errors.Is(err, errShutdown):
 			return s.bye("[UNAVAILABLE] the server is shutting down", err)
 		default:
@@ -233,6 +241,7 @@ func (s *imapSession) readCommand() (command imapCommand, err error) {
 	if !ok {
 		return command, imapBad("there is no such command")
 	}
+	s.transcript()
 	if command.states&s.state == 0 {
 		switch {
 		case s.state == imapNotAuthenticated:
@@ -247,6 +256,15 @@ func (s *imapSession) readCommand() (command imapCommand, err error) {
 	return command, nil
 }
 
+// transcript logs a command, without passwords.
+func (s *imapSession) transcript() {
+	arguments := "..."
+	if s.name != "LOGIN" && s.name != "AUTHENTICATE" {
+		arguments = strings.TrimPrefix(string(s.r.line), " ")
+	}
+	logCommand(s.c.log, s.name, arguments)
+}
+
 // tellBefore tells what happened in the mailbox, before a command's tagged response.
 // Not after BAD: that command has not been.
 func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
@@ -255,7 +273,14 @@ func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
 	if s.selected == nil || errors.As(outcome, &bad) || errors.As(outcome, &bye) {
 		return outcome
 	}
-	if err := s.tell(!command.usesSeqs); err != nil && outcome == nil {
+	err := s.tell(!command.usesSeqs)
+	if errors.Is(err, errMailboxGone) {
+		// The numbers that the client knows mean nothing any more; it has to begin anew
+		// (RFC 2180, section 3.3). Still it hears what came of its command.
+		s.c.printf("* BYE the mailbox was deleted or renamed")
+		s.unselect()
+		s.state = imapLogout
+	} else if err != nil && outcome == nil {
 		return err
 	}
 	return outcome
@@ -269,17 +294,18 @@ func (s *imapSession) answer(outcome error) error {
 		}
 		return s.r.broken
 	}
+	var bye imapBye
+	if errors.As(outcome, &bye) {
+		return s.bye(string(bye), outcome)
+	}
 	var ok imapOK
 	var bad imapBad
-	var bye imapBye
 	switch {
 	case outcome == nil:
 		s.respond("OK", "", s.name+" completed")
 	case outcome == imapDone:
 	case errors.As(outcome, &ok):
 		s.respond("OK", ok.code, ok.text)
-	case errors.As(outcome, &bye):
-		return s.bye(string(bye), outcome)
 	case errors.As(outcome, &bad):
 		if s.state == imapNotAuthenticated {
 			if s.bad++; s.bad >= imapBadMost {
@@ -287,7 +313,6 @@ func (s *imapSession) answer(outcome error) error {
 			}
 		}
 		s.respond("BAD", "", string(bad))
-		return s.r.drop()
 	case errors.Is(outcome, errLineTooLong): // after a literal
 		s.respond("BAD", "", "the line is too long")
 	default:
@@ -297,7 +322,11 @@ func (s *imapSession) answer(outcome error) error {
 		}
 		s.respond("NO", no.code, no.text)
 	}
-	return s.r.drop()
+	err := s.r.drop()
+	if errors.As(err, &bye) {
+		return s.bye(string(bye), err)
+	}
+	return err
 }
 
 func (s *imapSession) respond(status, code, text string) {

@@ -120,6 +120,9 @@ func (s *imapSession) startAppend(a *imapAppend) (*mailboxDraft, error) {
 func (s *imapSession) receive(draft *mailboxDraft, size int64) error {
 	var writeErr error
 	for size > 0 {
+		if err := s.r.flushBeforeWait(); err != nil {
+			return err
+		}
 		chunk, err := s.c.peek()
 		if err != nil {
 			if errors.Is(err, io.EOF) {

@@ -18,16 +18,23 @@ func (s *imapSession) cmdIdle() error {
 		return err
 	}
 	s.c.printf("+ idling")
+	if s.selected != nil {
+		s.selected.last = imapTree{} // a session may idle for days
+	}
+	told := time.Now()
 	for {
 		if s.selected != nil {
 			if err := s.tell(true); err != nil {
 				return s.leaveIdle(err)
 			}
 		}
+		if s.c.unsent() {
+			told = time.Now()
+		}
 		if err := s.c.flush(); err != nil {
 			return s.r.fail(err)
 		}
-		switch err := s.c.wait(imapIdleTell); {
+		switch err := s.c.wait(max(time.Until(told.Add(imapIdleTell)), time.Millisecond)); {
 		case err == nil:
 			return s.endIdle()
 		case errors.Is(err, errWoken):

@@ -15,6 +15,7 @@ type imapList struct {
 	status                                    []string
 	extended                                  bool
 	patterns                                  []string // with the reference before them, UTF-8
+	root                                      bool     // the pattern is empty: only the separator is asked for
 }
 
 // imapListPatterns bounds the patterns of one LIST.
@@ -34,7 +35,7 @@ func (s *imapSession) cmdList() error {
 	if err != nil {
 		return err
 	}
-	if !list.extended && len(list.patterns) == 1 && list.patterns[0] == "" {
+	if list.root && !list.extended {
 		s.c.printf(`* LIST (\Noselect) "%c" ""`, s.door.separator) // RFC 9051, section 6.3.9
 		return nil
 	}
@@ -183,6 +184,7 @@ func (s *imapSession) readPattern(list *imapList, reference string) error {
 	if len(list.patterns) == imapListPatterns {
 		return imapBad("too many patterns")
 	}
+	list.root = pattern == ""
 	if pattern, err = s.decodeName(reference + pattern); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 // LOGIN, ENABLE.
 
 // imapCapabilities are those of a session that is logged in.
-const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
+const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
 	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT"
 
 // capabilities are those that hold in this state.
@@ -55,7 +55,10 @@ func (s *imapSession) cmdLogout() error {
 	return nil
 }
 
-const imapIDMost = 30 // pairs; RFC 2971, section 3.3
+const (
+	imapIDMost      = 30   // pairs; RFC 2971, section 3.3
+	imapIDValueMost = 1024 // bytes; likewise. A longer one is cut
+)
 
 func (s *imapSession) cmdID() error {
 	if err := s.r.readSpace(); err != nil {
@@ -71,7 +74,7 @@ func (s *imapSession) cmdID() error {
 		if err == nil && isNil && len(pairs)%2 == 0 {
 			return imapBad("a field of ID has no name")
 		}
-		if pairs = append(pairs, value); len(pairs) > 2*imapIDMost {
+		if pairs = append(pairs, value[:min(len(value), imapIDValueMost)]); len(pairs) > 2*imapIDMost {
 			return imapBad("too many fields")
 		}
 		return err

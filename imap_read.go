@@ -20,19 +20,35 @@ const (
 	imapLiteralMost  = 64 << 10  // bytes of a literal, other than a message
 	imapLiteralsMost = 256 << 10 // bytes of all literals of a command
 	imapDrainMost    = 1 << 30   // a non-synchronizing literal above this ends the connection
+	imapTagMost      = 256       // bytes in which the tag of a line that is too long is looked for
 )
 
 // imapReader reads one command after the other from a connection.
 type imapReader struct {
 	c        *conn
 	line     []byte // the line at hand, without CRLF; valid until the next is read
+	tag      string // of a command whose first line was too long to be read
 	literals int    // bytes of literals in this command so far
 	broken   error  // the connection failed in the middle of a command
 }
 
-// next reads the first line of a command. errLineTooLong if it was skipped.
+// next reads the first line of a command. errLineTooLong if it was skipped; then tag
+// is what it began with.
 func (r *imapReader) next() (err error) {
-	r.literals = 0
+	r.literals, r.tag = 0, ""
+	head, err := r.c.peek()
+	if err != nil {
+		return err
+	}
+	if bytes.IndexByte(head, '\n') < 0 { // rare: a long line, or one that comes in pieces
+		if err := r.c.flush(); err != nil {
+			return err
+		}
+		begin := imapReader{line: bytes.Clone(head[:min(len(head), imapTagMost)])}
+		if tag, err := begin.readTag(); err == nil && begin.peek() == ' ' {
+			r.tag = tag
+		}
+	}
 	r.line, err = r.c.readLine(imapLineMost)
 	if err != nil {
 		r.line = nil
@@ -238,8 +254,11 @@ func imapLiteralAtEnd(line []byte) (size int64, sync, ok bool) {
 	if bytes.HasSuffix(digits, []byte("+")) {
 		digits, sync = digits[:len(digits)-1], false
 	}
+	if len(digits) == 0 || digits[0] < '0' || digits[0] > '9' {
+		return 0, false, false
+	}
 	size, err := strconv.ParseInt(string(digits), 10, 64)
-	return size, sync, err == nil && len(digits) > 0 && digits[0] != '+' && digits[0] != '-'
+	return size, sync, err == nil || errors.Is(err, strconv.ErrRange) // then size is the largest there is
 }
 
 // readLiteralHead reads the head of a literal, which ends the line. The literal is
@@ -268,6 +287,18 @@ func (r *imapReader) acceptLiteral(sync bool) error {
 	return nil
 }
 
+// flushBeforeWait writes the answers to earlier commands out if the next read would
+// wait for the client, who may be waiting for them.
+func (r *imapReader) flushBeforeWait() error {
+	if r.c.buffered() > 0 {
+		return nil
+	}
+	if err := r.c.flush(); err != nil {
+		return r.fail(err)
+	}
+	return nil
+}
+
 // readLiteral reads a literal other than a message.
 func (r *imapReader) readLiteral() (string, error) {
 	size, sync, err := r.readLiteralHead()
@@ -282,8 +313,17 @@ func (r *imapReader) readLiteral() (string, error) {
 		return "", err
 	}
 	text := make([]byte, size)
-	if _, err := io.ReadFull(r.c, text); err != nil {
-		return "", r.fail(err)
+	for n := 0; n < len(text); {
+		if err := r.flushBeforeWait(); err != nil {
+			return "", err
+		}
+		got, err := r.c.Read(text[n:])
+		if n += got; err != nil {
+			return "", r.fail(err)
+		}
+	}
+	if err := r.flushBeforeWait(); err != nil {
+		return "", err
 	}
 	if err := r.afterLiteral(); err != nil {
 		return "", err
@@ -401,8 +441,8 @@ func (r *imapReader) readDateTime() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	date, err := time.Parse("_2-Jan-2006 15:04:05 -0700", text)
-	if err != nil || len(text) != len("17-Jul-2026 02:44:25 -0700") {
+	date, err := time.Parse("_2-Jan-2006 15:04:05 -0700", text) // a day of one digit, too: clients send it
+	if err != nil {
 		return time.Time{}, imapBad(`a date is written like "17-Jul-2026 02:44:25 -0700"`)
 	}
 	return date, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -41,15 +42,15 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 		s.unselect()
 		return err
 	}
-	s.tellSelected(changes.recent)
+	s.tellSelected(name, changes.recent)
 	if readOnly {
 		return imapOK{"READ-ONLY", s.name + " completed"}
 	}
 	return imapOK{"READ-WRITE", s.name + " completed"}
 }
 
-// tellSelected tells all about the mailbox that was selected.
-func (s *imapSession) tellSelected(recent int) {
+// tellSelected tells all about the mailbox that was selected by this name.
+func (s *imapSession) tellSelected(name string, recent int) {
 	sel := s.selected
 	uids := sel.view.uids()
 	sel.exists, sel.recent = len(uids), recent
@@ -67,6 +68,9 @@ func (s *imapSession) tellSelected(recent int) {
 		out := append([]byte(nil), "* LIST () "...)
 		out = append(out, '"', s.door.separator, '"', ' ')
 		out = s.appendName(out, s.clientName(sel.view.name()))
+		if name != s.clientName(sel.view.name()) { // "inbox"; RFC 9051, section 6.3.9.7
+			out = append(s.appendName(append(out, ` ("OLDNAME" (`...), name), "))"...)
+		}
 		s.c.Write(append(out, "\r\n"...))
 	}
 }
@@ -133,7 +137,9 @@ func (s *imapSession) cmdClose() error {
 	}
 	var err error
 	if view := s.selected.view; !view.readOnly() {
-		err = view.expunge(nil)
+		if err = view.expunge(nil); errors.Is(err, errMailboxGone) {
+			err = nil // so are its messages
+		}
 	}
 	s.unselect()
 	return err

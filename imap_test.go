@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"log/slog"
 	"net"
 	"testing"
@@ -24,8 +25,15 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	shared := dialogShared(t, dir, func() *testImapShared {
 		return &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
 	})
-	return &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",
+	d := &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",
 		tls: dialogTLS(), plaintext: authPlaintextLoopback, appendLimit: 1 << 20, separator: '/'}
+	d.separator = cmp.Or(dialogWith(dir, "separator"), "/")[0]
+	d.prefix = dialogWith(dir, "prefix")
+	d.plaintext = authPlaintext(cmp.Or(dialogWith(dir, "plaintext"), string(d.plaintext)))
+	if dialogWith(dir, "tls") == "no" {
+		d.tls = nil
+	}
+	return d
 }
 
 func TestImapMatch(t *testing.T) {
