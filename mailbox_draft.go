@@ -20,7 +20,7 @@ func (t *mailboxTree) draft(name string) (*mailboxDraft, error) {
 	}
 	d, err := mb.md.draft()
 	if err != nil {
-		return nil, mailboxError(err)
+		return nil, mb.failed(err)
 	}
 	return &mailboxDraft{mb, d}, nil
 }
@@ -38,7 +38,7 @@ func (d *mailboxDraft) size() int64 { return d.draft.disk }
 func (d *mailboxDraft) reader() (io.ReaderAt, error) { return d.draft.reader() }
 
 // finish ends writing (D3): the file has its date and is synced.
-func (d *mailboxDraft) finish(date time.Time) error { return mailboxError(d.draft.sync(date)) }
+func (d *mailboxDraft) finish(date time.Time) error { return d.mb.failed(d.draft.sync(date)) }
 
 // linkTo gives another folder (of any user) the same finished message, at D3.
 func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error) {
@@ -48,7 +48,7 @@ func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error
 	}
 	linked, err := d.draft.linkTo(mb.md)
 	if err != nil {
-		return nil, mailboxError(err)
+		return nil, mb.failed(err)
 	}
 	return &mailboxDraft{mb, linked}, nil
 }

@@ -136,3 +136,24 @@ func TestMailboxPermission(t *testing.T) {
 	must(t, os.Chmod(cur, 0o700))
 	testView(t, tree, "INBOX")
 }
+
+// A folder that is deleted while it is opened is gone; that is no fault of ours.
+func TestMailboxDeletedWhileOpened(t *testing.T) {
+	for _, step := range []string{"create", "write", "sync", "rename"} {
+		tree := testTree(t, testStore(t, t.TempDir()))
+		must(t, tree.create("Box", ""))
+		path := filepath.Join(tree.root, mailboxDir("Box"))
+		fault := func(at, of string) error {
+			if at == step && strings.HasPrefix(of, path) {
+				return os.RemoveAll(path)
+			}
+			return nil
+		}
+		fileFault.Store(&fault)
+		_, err := tree.view("Box", false, nil)
+		fileFault.Store(nil)
+		if !errors.Is(err, errMailboxGone) {
+			t.Errorf("deleted before %s: %v", step, err)
+		}
+	}
+}

@@ -42,6 +42,17 @@ func (mb *mailbox) locked(v *mailboxView, f func() error) error {
 	mb.schedule()
 	mb.mu.Unlock()
 	wake()
+	return mb.failed(err)
+}
+
+// failed is mailboxError for what was done in a folder. Another session or program may
+// delete the folder meanwhile; then it is not the missing file that matters.
+func (mb *mailbox) failed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := mb.md.stamp(); errors.Is(err, fs.ErrNotExist) {
+			return errMailboxGone
+		}
+	}
 	return mailboxError(err)
 }
 

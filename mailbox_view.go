@@ -95,7 +95,7 @@ func (v *mailboxView) peek(f func() error) error {
 	if v.epoch != v.mb.epoch || v.mb.gone.Load() || v.closed {
 		return errMailboxGone
 	}
-	return mailboxError(f())
+	return v.mb.failed(f())
 }
 
 func (v *mailboxView) readOnly() bool { return v.only }
