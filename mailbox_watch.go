@@ -10,7 +10,7 @@ import (
 )
 
 // mailboxPollTime is how often folders are looked at that the kernel does not
-// watch for us (NFS, SMB, systems other than Linux, or when inotify's limits are hit).
+// watch for us, or not wholly (NFS, SMB, systems other than Linux, or when inotify's limits are hit).
 const mailboxPollTime = 30 * time.Second
 
 // mailboxWatchDelay gathers the events of one change by another program, which
@@ -66,10 +66,11 @@ func (w *mailboxWatcher) add(mb *mailbox) {
 	}
 	if w.inotify != nil {
 		err := w.watch(mb)
-		if err == nil {
+		if err == nil && !mailboxIsShared(mb.md.path) {
 			return
+		} else if err != nil {
+			logMailboxNoWatch(w.log, err)
 		}
-		logMailboxNoWatch(w.log, err)
 	}
 	w.polled[mb] = true
 	if w.timer == nil {

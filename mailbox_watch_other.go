@@ -5,3 +5,6 @@ package main
 // mailboxWatchWorks is false where watching a folder needs a descriptor for each
 // file in it (kqueue).
 const mailboxWatchWorks = false
+
+// mailboxIsShared is not asked: all is polled.
+func mailboxIsShared(string) bool { return true }
