@@ -223,11 +223,19 @@ func configRead(path string) (name, text string, err error) {
 		b, err := os.ReadFile(place)
 		if err == nil {
 			return place, string(b), nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		} else if !errors.Is(err, fs.ErrNotExist) && !configHidden(place, err) {
 			return "", "", fmt.Errorf("reading the configuration: %w", err)
 		}
 	}
 	return configEmbeddedName, configEmbedded, nil
+}
+
+// configHidden tells whether a file could not be read since its directory is closed to
+// us. That is nobody's configuration: people use sudo -u in their own home, which others
+// may not look into.
+func configHidden(path string, err error) bool {
+	_, statErr := os.Stat(path)
+	return errors.Is(err, fs.ErrPermission) && errors.Is(statErr, fs.ErrPermission)
 }
 
 // configHostname is what the system calls itself, made fit to be a host's name.

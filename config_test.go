@@ -156,3 +156,29 @@ func FuzzConfigLines(f *testing.F) {
 		}
 	})
 }
+
+// A directory that we may not look into, as another's home, has no configuration; a
+// file that is there and may not be read ends the start.
+func TestConfigHidden(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	places := configPlaces
+	defer func() { configPlaces = places }()
+	configPlaces = []string{"config.toml"}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("config.toml", nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := configRead(""); err == nil {
+		t.Error("a file that may not be read was passed over")
+	}
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o700)
+	if name, _, err := configRead(""); err != nil || name != configEmbeddedName {
+		t.Errorf("%s, %v", name, err)
+	}
+}
