@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -88,13 +89,16 @@ func (k *cmdChecking) report(err error) {
 
 func (k *cmdChecking) ports(c *config) {
 	program := filepath.Base(os.Args[0])
-	running, failed := serverCheckPorts(c, program[:min(len(program), 15)]) // as long as Linux knows a program's name
+	running, untried, failed := serverCheckPorts(c, program[:min(len(program), 15)]) // as long as Linux knows a program's name
 	for _, err := range failed {
 		k.report(err)
 	}
+	if len(untried) > 0 {
+		k.ok("ports: not tried, since ports below 1024 need a privilege, as the systemd unit gives it: %s", strings.Join(untried, " "))
+	}
 	if running != "" {
 		k.ok("ports: the server is running: %s", running)
-	} else if len(failed) == 0 {
+	} else if len(failed) == 0 && len(untried) == 0 {
 		k.ok("ports: all are free")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,6 +146,26 @@ func TestCmdCheckCounts(t *testing.T) {
 	}
 	code, said := cmdTest(t, "", "check", "-config", path)
 	if code != 0 || !strings.Contains(said, "mail of alice: 2 folders, 4 messages\n") {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+}
+
+// Who may not open a port below 1024 hears that it was not tried: it is no finding.
+func TestCmdCheckUntried(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:1")
+	if err == nil {
+		l.Close()
+		t.Skip("ports below 1024 are free for all here")
+	} else if !errors.Is(err, os.ErrPermission) {
+		t.Skip(err)
+	}
+	path := cmdTestConfig(t, "[storage]\npath = \"mail\"\nlisten = 0")
+	text := "[listen]\nsmtp = [\"127.0.0.1:1\"]\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, said := cmdTest(t, "", "check", "-config", path)
+	if code != 0 || !strings.Contains(said, "ports: not tried") || strings.Contains(said, "ports: all are free") {
 		t.Errorf("exit code %d:\n%s", code, said)
 	}
 }

@@ -10,14 +10,20 @@ import (
 )
 
 // serverCheckPorts tries to open every address of a configuration. Where another
-// Letterbox has it, that one is running, and it is no error.
-func serverCheckPorts(c *config, program string) (running string, failed []error) {
+// Letterbox has it, that one is running, and it is no error. Nor is it one that whoever
+// asks may not open a port below 1024: the systemd unit gives that privilege to the
+// server alone.
+func serverCheckPorts(c *config, program string) (running string, untried []string, failed []error) {
 	for i := range serverServices {
 		service := &serverServices[i]
 		for _, address := range service.addresses(c) {
 			l, err := serverListen(address)
 			if err == nil {
 				l.Close()
+				continue
+			}
+			if errors.Is(err, fs.ErrPermission) && !strings.HasPrefix(address, "unix:") {
+				untried = append(untried, address)
 				continue
 			}
 			err = serverListenError(service.name, address, err)
@@ -28,7 +34,7 @@ func serverCheckPorts(c *config, program string) (running string, failed []error
 			failed = append(failed, err)
 		}
 	}
-	return running, failed
+	return running, untried, failed
 }
 
 // serverCheckCert says which certificate clients are shown, or what is wrong with it.
