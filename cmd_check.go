@@ -29,7 +29,8 @@ func cmdCheck(line *cmdLine) error {
 	check.ports(c)
 	for _, address := range c.listen.lmtp {
 		host, _, err := net.SplitHostPort(address)
-		if ip, ipErr := netip.ParseAddr(host); err == nil && host != "localhost" && (ipErr != nil || !ip.IsLoopback()) {
+		isUnix := strings.HasPrefix(address, "unix:") // its file has an owner and a mode
+		if ip, ipErr := netip.ParseAddr(host); err == nil && !isUnix && host != "localhost" && (ipErr != nil || !ip.IsLoopback()) {
 			check.ok("lmtp: whoever reaches %s can send to all users, without a login", address)
 		}
 	}
