@@ -102,7 +102,7 @@ func benchmarkImapSearch(b *testing.B, n int, what string, want int) {
 	for b.Loop() {
 		convert, _ := imapCharset("utf-8")
 		p := &imapSearchParser{r: imapTestReader(what), now: time.Now(), convert: convert}
-		key, err := p.readCriteria(0)
+		key, err := p.readCriteria()
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -265,8 +265,8 @@ func (s *imapSession) listLine(list *imapList, n *imapListName) []byte {
 	}
 	var attrs []string
 	switch {
-	case !n.exists && list.extended:
-		attrs = append(attrs, `\NonExistent`) // RFC 5258, section 3.4
+	case !n.exists && (list.extended || s.rev2):
+		attrs = append(attrs, `\NonExistent`) // RFC 5258, section 3.4; RFC 9051, section 7.3.1
 	case !n.exists:
 		attrs = append(attrs, `\Noselect`)
 	}

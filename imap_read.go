@@ -20,6 +20,7 @@ const (
 	imapLiteralMost  = 64 << 10  // bytes of a literal, other than a message
 	imapLiteralsMost = 256 << 10 // bytes of all literals of a command
 	imapDrainMost    = 1 << 30   // a non-synchronizing literal above this ends the connection
+	imapKeywordMost  = 200       // bytes of a keyword; they all stand in one small file
 	imapTagMost      = 256       // bytes in which the tag of a line that is too long is looked for
 )
 
@@ -392,7 +393,9 @@ func (r *imapReader) readList(item func() error) error {
 // no flag that a client may send.
 func (r *imapReader) readFlag() (bit mailboxFlags, keyword string, err error) {
 	if !r.take('\\') {
-		keyword, err = r.readAtom()
+		if keyword, err = r.readAtom(); len(keyword) > imapKeywordMost {
+			err = imapNo{"LIMIT", "a keyword is too long"}
+		}
 		return 0, keyword, err
 	}
 	name, err := r.readAtom()

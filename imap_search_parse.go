@@ -12,9 +12,9 @@ import (
 // The criteria of SEARCH as they are written (RFC 9051, section 9, search-program;
 // RFC 5032; RFC 5182).
 
-// Limits of one SEARCH. They are far above what a client makes of a person's wish.
+// Limits of one SEARCH, however its keys are nested. They are far above what a client makes of
+// a person's wish.
 const (
-	imapSearchDepth   = 50
 	imapSearchKeys    = 1000
 	imapSearchNeedles = 100
 )
@@ -87,7 +87,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 			p.convert = func(text string) (string, bool) { return text, true }
 		}
 	}
-	if search.key, err = p.readCriteria(0); err == nil {
+	if search.key, err = p.readCriteria(); err == nil {
 		err = r.readEnd()
 	}
 	if err == nil && !known {
@@ -142,10 +142,10 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 
 // readCriteria reads keys up to the end of the command, or of a list. All of them
 // must match.
-func (p *imapSearchParser) readCriteria(depth int) (imapSearchKey, error) {
+func (p *imapSearchParser) readCriteria() (imapSearchKey, error) {
 	all := imapSearchKey{kind: imapSearchAnd}
 	for {
-		key, err := p.readKey(depth)
+		key, err := p.readKey()
 		if err != nil {
 			return all, err
 		}
@@ -161,14 +161,14 @@ func (p *imapSearchParser) readCriteria(depth int) (imapSearchKey, error) {
 }
 
 // readKey reads one key.
-func (p *imapSearchParser) readKey(depth int) (key imapSearchKey, err error) {
-	if p.keys++; p.keys > imapSearchKeys || depth > imapSearchDepth {
+func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
+	if p.keys++; p.keys > imapSearchKeys {
 		return key, imapBad("too many search keys")
 	}
 	switch c := p.r.peek(); {
 	case c == '(':
 		p.r.take('(')
-		key, err := p.readCriteria(depth + 1)
+		key, err := p.readCriteria()
 		if err == nil && !p.r.take(')') {
 			err = imapBad("a ) is missing")
 		}
@@ -188,7 +188,7 @@ func (p *imapSearchParser) readKey(depth int) (key imapSearchKey, err error) {
 	}
 	switch name {
 	case "NOT", "OR":
-		return p.readLogic(name, depth+1)
+		return p.readLogic(name)
 	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
@@ -203,18 +203,18 @@ func (p *imapSearchParser) readKey(depth int) (key imapSearchKey, err error) {
 }
 
 // readLogic reads what follows NOT and OR.
-func (p *imapSearchParser) readLogic(name string, depth int) (key imapSearchKey, err error) {
+func (p *imapSearchParser) readLogic(name string) (key imapSearchKey, err error) {
 	if err = p.r.readSpace(); err != nil {
 		return key, err
 	}
-	if key, err = p.readKey(depth); err != nil || name == "NOT" {
+	if key, err = p.readKey(); err != nil || name == "NOT" {
 		key.not = !key.not
 		return key, err
 	}
 	if err = p.r.readSpace(); err != nil {
 		return key, err
 	}
-	other, err := p.readKey(depth)
+	other, err := p.readKey()
 	return imapSearchKey{kind: imapSearchOr, keys: []imapSearchKey{key, other}}, err
 }
 

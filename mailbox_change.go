@@ -37,6 +37,9 @@ func (v *mailboxView) keywordsFull() (full bool) {
 }
 
 func (mb *mailbox) keywordFlags(names []string, add bool) (flags mailboxFlags, err error) {
+	if add && !mb.keywordsFit(names) {
+		return 0, errMailboxKeywords
+	}
 	for _, name := range names {
 		if mailboxSameKeyword(name, "$Forwarded") {
 			flags |= mailboxFlagForwarded
@@ -52,6 +55,22 @@ func (mb *mailbox) keywordFlags(names []string, add bool) (flags mailboxFlags, e
 		}
 	}
 	return flags, nil
+}
+
+// keywordsFit tells whether there is room for those of names that are new. A number that is
+// given is never free again, so names are added all or none.
+func (mb *mailbox) keywordsFit(names []string) bool {
+	known := slices.DeleteFunc(slices.Clone(mb.keywords), func(name string) bool { return name == "" })
+	for _, name := range names {
+		if mailboxSameKeyword(name, "$Forwarded") ||
+			slices.ContainsFunc(known, func(k string) bool { return mailboxSameKeyword(k, name) }) {
+			continue
+		}
+		if known = append(known, name); len(known) > maildirKeywords {
+			return false
+		}
+	}
+	return true
 }
 
 // keywordBit gives a keyword's bit in file names, 0 if it has none and add is

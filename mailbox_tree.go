@@ -398,7 +398,9 @@ func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err 
 	t.st.hold(mb)
 	defer t.st.release(mb)
 	var unknown []uint32
+	v := &mailboxView{mb: mb, only: true}
 	err = mb.locked(nil, func() error {
+		v.epoch = mb.epoch
 		status = mailboxStatus{messages: len(mb.records), recent: mb.unread, uidNext: mb.uidNext(),
 			uidValidity: mb.list.validity, modSeq: mb.modSeq, guid: mb.list.guid}
 		for i := range mb.records {
@@ -420,7 +422,6 @@ func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err 
 	if err != nil || !size || len(unknown) == 0 {
 		return status, err
 	}
-	v := &mailboxView{mb: mb, only: true, epoch: mb.epoch}
 	for _, uid := range unknown {
 		n, err := v.size(uid)
 		if err != nil && !errors.Is(err, errMailboxExpunged) {
