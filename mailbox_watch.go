@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // mailboxPollTime is how often folders are looked at that the kernel does not
@@ -20,40 +22,45 @@ const mailboxWatchDelay = 30 * time.Millisecond
 // mailboxWatcher tells mailboxes that sessions are waiting on of changes by
 // other programs. It knows the paths of new/ and cur/, and refreshes nothing itself.
 type mailboxWatcher struct {
-	log *slog.Logger
+	log     *slog.Logger
+	inotify *mailboxInotify // nil: all is polled
 
-	mu      sync.Mutex // guards all below
-	inotify *fsnotify.Watcher
-	uses    map[*mailbox]int    // views that want to hear
-	paths   map[string]*mailbox // watched directories
-	polled  map[*mailbox]bool   // not watched
-	timer   *time.Timer         // runs while something is polled
+	mu      sync.Mutex         // guards all below
+	uses    map[*mailbox]int   // views that want to hear
+	watched map[int][]*mailbox // by inotify's number; several for a directory that was renamed
+	numbers map[*mailbox][]int // the same, the other way round
+	polled  map[*mailbox]bool  // not watched, or not only
+	timer   *time.Timer        // runs while something is polled
 	closed  bool
 }
 
 func newMailboxWatcher(watch bool, log *slog.Logger) *mailboxWatcher {
-	w := &mailboxWatcher{log: log, uses: map[*mailbox]int{}, paths: map[string]*mailbox{}, polled: map[*mailbox]bool{}}
-	if !watch || !mailboxWatchWorks {
+	w := &mailboxWatcher{log: log, uses: map[*mailbox]int{}, watched: map[int][]*mailbox{},
+		numbers: map[*mailbox][]int{}, polled: map[*mailbox]bool{}}
+	if !watch {
 		return w
 	}
-	inotify, err := fsnotify.NewWatcher()
+	inotify, err := newMailboxInotify()
 	if err != nil {
 		logMailboxNoWatch(log, err)
-		return w
+	} else if inotify != nil {
+		w.inotify = inotify
+		go w.run()
 	}
-	w.inotify = inotify
-	go w.run(inotify)
 	return w
 }
 
 func (w *mailboxWatcher) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
 	if w.closed = true; w.timer != nil {
 		w.timer.Stop()
 	}
 	if w.inotify != nil {
-		w.inotify.Close()
+		w.inotify.close()
 	}
 }
 
@@ -68,7 +75,7 @@ func (w *mailboxWatcher) add(mb *mailbox) {
 		err := w.watch(mb)
 		if err == nil && !mailboxIsShared(mb.md.path) {
 			return
-		} else if err != nil {
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // the view is going to find out that the folder is gone
 			logMailboxNoWatch(w.log, err)
 		}
 	}
@@ -80,26 +87,27 @@ func (w *mailboxWatcher) add(mb *mailbox) {
 
 func (w *mailboxWatcher) watch(mb *mailbox) error {
 	for _, sub := range []string{"new", "cur"} {
-		dir := filepath.Join(mb.md.path, sub)
-		if err := w.inotify.Add(dir); err != nil {
+		number, err := w.inotify.add(filepath.Join(mb.md.path, sub))
+		if err != nil {
 			w.unwatch(mb)
 			return err
 		}
-		w.paths[dir] = mb
+		w.watched[number] = append(w.watched[number], mb)
+		w.numbers[mb] = append(w.numbers[mb], number)
 	}
 	return nil
 }
 
-// unwatch ends the watches of a mailbox. That of a directory which is gone has
-// ended by itself, so there is no error to report.
+// unwatch ends the watches of a mailbox that no other has too.
 func (w *mailboxWatcher) unwatch(mb *mailbox) {
-	for _, sub := range []string{"new", "cur"} {
-		dir := filepath.Join(mb.md.path, sub)
-		if w.paths[dir] == mb {
-			delete(w.paths, dir)
-			w.inotify.Remove(dir)
+	for _, number := range w.numbers[mb] {
+		others := slices.DeleteFunc(w.watched[number], func(other *mailbox) bool { return other == mb })
+		if w.watched[number] = others; len(others) == 0 {
+			delete(w.watched, number)
+			w.inotify.remove(number)
 		}
 	}
+	delete(w.numbers, mb)
 }
 
 // remove ends watching for one view.
@@ -116,37 +124,29 @@ func (w *mailboxWatcher) remove(mb *mailbox) {
 	}
 }
 
-// run hands the kernel's events on.
-func (w *mailboxWatcher) run(inotify *fsnotify.Watcher) {
+// run hands the kernel's events on, until the watcher is closed.
+func (w *mailboxWatcher) run() {
 	for {
-		select {
-		case event, ok := <-inotify.Events:
-			if !ok {
-				return
-			}
-			w.mu.Lock()
-			mb := w.paths[filepath.Dir(event.Name)]
-			if mb == nil {
-				mb = w.paths[event.Name] // the directory itself
+		numbers, all, err := w.inotify.next()
+		w.mu.Lock()
+		if err != nil {
+			if !w.closed {
+				logMailboxNoWatch(w.log, err)
 			}
 			w.mu.Unlock()
-			if mb != nil {
-				mb.poke(mailboxWatchDelay)
+			return
+		}
+		var changed []*mailbox
+		if all {
+			changed = slices.Collect(maps.Keys(w.uses))
+		} else {
+			for _, number := range numbers {
+				changed = append(changed, w.watched[number]...)
 			}
-		case err, ok := <-inotify.Errors: // the queue ran over: look at everything
-			if !ok {
-				return
-			}
-			logMailboxNoWatch(w.log, err)
-			w.mu.Lock()
-			all := make([]*mailbox, 0, len(w.uses))
-			for mb := range w.uses {
-				all = append(all, mb)
-			}
-			w.mu.Unlock()
-			for _, mb := range all {
-				mb.poke(mailboxWatchDelay)
-			}
+		}
+		w.mu.Unlock()
+		for _, mb := range changed {
+			mb.poke(mailboxWatchDelay)
 		}
 	}
 }

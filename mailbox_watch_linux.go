@@ -3,13 +3,13 @@
 package main
 
 import (
+	"encoding/binary"
+	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 )
-
-// mailboxWatchWorks: inotify needs one descriptor for all folders.
-const mailboxWatchWorks = true
 
 // mailboxSharedKinds are the file systems on which other machines may write too. Of
 // what they write inotify tells nothing.
@@ -23,3 +23,57 @@ func mailboxIsShared(path string) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) == nil && slices.Contains(mailboxSharedKinds, uint32(st.Type))
 }
+
+// mailboxInotify is the kernel's inotify: one descriptor for all directories. A
+// directory is watched by what it is, not by its name, so one that is renamed has the
+// same number as before.
+type mailboxInotify struct {
+	fd  int
+	f   *os.File // the same, to read from
+	buf [16 << 10]byte
+}
+
+// mailboxInotifyMask is what happens in a Maildir's new/ and cur/, and to them.
+const mailboxInotifyMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
+	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+
+func newMailboxInotify() (*mailboxInotify, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init1", err)
+	}
+	return &mailboxInotify{fd: fd, f: os.NewFile(uintptr(fd), "inotify")}, nil
+}
+
+// add watches a directory. One that is watched already keeps its number.
+func (in *mailboxInotify) add(dir string) (number int, err error) {
+	number, err = unix.InotifyAddWatch(in.fd, dir, mailboxInotifyMask)
+	if err != nil {
+		return 0, fmt.Errorf("watching %s: %w", dir, err)
+	}
+	return number, nil
+}
+
+// remove ends watching. It fails for a directory that is gone, whose watch the kernel
+// has ended.
+func (in *mailboxInotify) remove(number int) { unix.InotifyRmWatch(in.fd, uint32(number)) }
+
+// next waits for events and gives the numbers of their directories. all: some were
+// lost, and may have been of any.
+func (in *mailboxInotify) next() (numbers []int, all bool, err error) {
+	n, err := in.f.Read(in.buf[:])
+	if err != nil {
+		return nil, false, err
+	}
+	for b := in.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		number, mask := int(int32(binary.NativeEndian.Uint32(b))), binary.NativeEndian.Uint32(b[4:])
+		all = all || mask&unix.IN_Q_OVERFLOW != 0
+		if mask&unix.IN_IGNORED == 0 && !slices.Contains(numbers, number) {
+			numbers = append(numbers, number)
+		}
+		b = b[min(len(b), unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:]))):]
+	}
+	return numbers, all, nil
+}
+
+func (in *mailboxInotify) close() { in.f.Close() }

@@ -4,6 +4,8 @@ package main
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -40,9 +42,38 @@ func TestMailboxWatchShared(t *testing.T) {
 			t.Skip("no inotify here")
 		}
 		w.mu.Lock()
-		if len(w.paths) != 2 || w.polled[v.mb] != shared {
-			t.Errorf("shared %v: watched %d directories, polled: %v", shared, len(w.paths), w.polled[v.mb])
+		if len(w.watched) != 2 || w.polled[v.mb] != shared {
+			t.Errorf("shared %v: watched %d directories, polled: %v", shared, len(w.watched), w.polled[v.mb])
 		}
 		w.mu.Unlock()
+	}
+}
+
+// A folder that another program has renamed is watched under its new name, also while
+// sessions still have it open under the old one, and after they have left.
+func TestMailboxWatchRenamed(t *testing.T) {
+	st, err := newMailboxStore(mailboxSettings{root: t.TempDir(), now: time.Now, log: slog.New(slog.DiscardHandler), watch: true})
+	must(t, err)
+	defer st.close()
+	tree := testTree(t, st)
+	must(t, tree.create("A", ""))
+	for _, names := range [][2]string{{"A", "B"}, {"B", "A"}, {"A", "B"}} {
+		old, err := tree.view(names[0], false, func() {})
+		must(t, err)
+		must(t, os.Rename(filepath.Join(tree.root, "."+names[0]), filepath.Join(tree.root, "."+names[1])))
+		heard := make(chan struct{}, 100)
+		v, err := tree.view(names[1], false, func() { heard <- struct{}{} })
+		must(t, err)
+		if st.watcher.inotify == nil {
+			t.Skip("no inotify here")
+		}
+		old.close()
+		must(t, os.WriteFile(filepath.Join(tree.root, "."+names[1], "new", "1700000001.M1."+names[0]), []byte(testMail(1)), 0o600))
+		select {
+		case <-heard:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s, now %s: nothing is heard of a delivery by another program", names[0], names[1])
+		}
+		v.close()
 	}
 }
