@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Words of trusted_networks.
@@ -27,7 +28,11 @@ func configCheck(c *config, lines map[string]int) []configFinding {
 	}
 	for _, domain := range c.domains {
 		if !configIsHost(strings.ToLower(domain)) {
-			d.found(configPath("domains"), fmt.Sprintf("%q is not a domain", domain), `write one like "example.org"; no @, no address`)
+			hint := `write one like "example.org"; no @, no address`
+			if strings.ContainsFunc(domain, func(r rune) bool { return r > unicode.MaxASCII }) {
+				hint = `write its ASCII form, which has a part that begins with "xn--"; mail may come with either`
+			}
+			d.found(configPath("domains"), fmt.Sprintf("%q is not a domain", domain), hint)
 		}
 	}
 	d.checkListen()
