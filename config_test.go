@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -180,5 +182,40 @@ func TestConfigHidden(t *testing.T) {
 	defer os.Chmod(dir, 0o700)
 	if name, _, err := configRead(""); err != nil || name != configEmbeddedName {
 		t.Errorf("%s, %v", name, err)
+	}
+}
+
+// The README has a line for each setting, with its default.
+func TestConfigInReadme(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page, _ = bytes.Cut(page, []byte("## All settings"))
+	page, _, _ = bytes.Cut(page, []byte("\n## "))
+	for _, key := range configKeys {
+		text := string(page)
+		if key.section != "" {
+			_, text, _ = strings.Cut(text, "**`["+key.section+"]`**")
+			text, _, _ = strings.Cut(text, "**`[")
+		}
+		if !strings.Contains(text, "`"+key.name+"`") {
+			t.Errorf("%s is not in the README", key.label())
+			continue
+		}
+		var want string
+		switch field := key.field(configDefault()).(type) {
+		case *string:
+			want = fmt.Sprintf("%q", *field)
+		case *[]string:
+			want = strings.ReplaceAll(fmt.Sprintf("%q", *field), `" "`, `", "`)
+		case *configSize:
+			want = fmt.Sprintf("\"%dMiB\"", *field>>20)
+		default:
+			want = fmt.Sprint(reflect.ValueOf(field).Elem())
+		}
+		if !strings.Contains(text, "`"+want+"`") {
+			t.Errorf("%s: the README does not say that the default is %s", key.label(), want)
+		}
 	}
 }
