@@ -43,6 +43,7 @@ func (mb *mailbox) adopt(fresh []mailboxFound, quiet bool) error {
 		return mb.scan(true)
 	}
 	modSeq := uint64(0)
+	mb.grow(len(fresh))
 	for _, f := range fresh {
 		if f.line.uid == 0 {
 			continue
@@ -78,7 +79,7 @@ func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
 // passesOver tells whether the uidlist has a line, without a file as yet, between
 // the messages that have records and the last of fresh, which is sorted by UID.
 func (mb *mailbox) passesOver(fresh []mailboxFound) bool {
-	if len(fresh) == 0 {
+	if len(fresh) == 0 || len(mb.early) == 0 {
 		return false
 	}
 	last, highest := mb.lastUID(), fresh[len(fresh)-1].line.uid
@@ -162,7 +163,11 @@ func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) 
 	if mb.takeEarly(fresh) == 0 && mb.list != nil {
 		return nil // another program was faster
 	}
-	var lines []maildirUidline
+	type place struct {
+		order maildirOrder
+		fresh int
+	}
+	places := make([]place, 0, len(fresh)) // of those without a UID
 	stale := mb.list == nil || mb.wantsRewrite()
 	for i := range fresh {
 		f := &fresh[i]
@@ -172,28 +177,21 @@ func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) 
 		_, early := mb.early[f.base]
 		_, dead := mb.dead[mailboxBaseHash(f.base)]
 		stale = stale || early || dead // the old line must go
-		lines = append(lines, maildirUidline{base: f.base})
+		places = append(places, place{maildirOrderOf(f.base), i})
 	}
-	slices.SortFunc(lines, func(a, b maildirUidline) int {
-		if maildirLess(a.base, b.base) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(places, func(a, b place) int { return a.order.compare(b.order) })
+	lines := make([]maildirUidline, len(places))
+	for i := range places {
+		lines[i].base = places[i].order.base
+	}
 	if err := mb.writeLines(lock, lines, stale); err != nil {
 		return err
 	}
 	if err := lock.sync(); err != nil {
 		return err
 	}
-	given := make(map[string]maildirUidline, len(lines))
-	for _, line := range lines {
-		given[line.base] = line
-	}
-	for i := range fresh {
-		if line, ok := given[fresh[i].base]; ok {
-			fresh[i].line = line
-		}
+	for i := range places {
+		fresh[places[i].fresh].line = lines[i]
 	}
 	return nil
 }
@@ -210,17 +208,21 @@ func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, 
 		list = &maildirUidlist{validity: validity, next: 1}
 	}
 	uid := max(list.next, mb.lastUID()+1)
-	mine := make(map[string]bool, len(lines))
 	for i := range lines {
 		if uid == 0 {
 			return errors.New("all UIDs of this folder are used up") // RFC 9051, section 2.3.1.1: 32 bits
 		}
 		lines[i].uid = uid
-		mine[lines[i].base] = true
 		uid++
 	}
 	if !stale {
 		return lock.append(list, lines)
+	}
+	mine := map[string]bool{}
+	if list.info != nil { // there are lines that may go
+		for _, line := range lines {
+			mine[line.base] = true
+		}
 	}
 	err := lock.rewrite(list, func(uid uint32, base string) bool {
 		_, early := mb.early[base]

@@ -169,10 +169,19 @@ func (mb *mailbox) setName(r *mailboxRecord, name string, cur bool) {
 	mb.odd[r.uid] = mailboxOdd{name, letters}
 }
 
+// grow makes room for the records of many new files at once.
+func (mb *mailbox) grow(files int) {
+	if files > 16 {
+		mb.records = slices.Grow(mb.records, files)
+		mb.uids = slices.Grow(mb.uids, files)
+		mb.bases = slices.Grow(mb.bases, 48*files)
+	}
+}
+
 // add appends a record; uid is above all others.
 func (mb *mailbox) add(uid uint32, name string, cur bool, fields string, modSeq uint64) *mailboxRecord {
 	base, _, _, _ := maildirParse(name)
-	_, wire := maildirSizes(base)
+	wire := maildirSize(base, ",W=")
 	mb.records = append(mb.records, mailboxRecord{uid: uid, modSeq: modSeq, date: -1, size: wire,
 		base: uint32(len(mb.bases)), baseLen: uint8(len(base))})
 	mb.bases = append(mb.bases, base...)

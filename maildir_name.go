@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"os"
 	"strconv"
@@ -135,17 +136,20 @@ func maildirWithSizes(base string, disk, wire int64) string {
 	return base + ",S=" + strconv.FormatInt(disk, 10) + ",W=" + strconv.FormatInt(wire, 10)
 }
 
-// maildirLess orders base names by delivery: seconds, microseconds, then the name.
-func maildirLess(a, b string) bool {
-	aSec, aMicro := maildirTime(a)
-	bSec, bMicro := maildirTime(b)
-	switch {
-	case aSec != bSec:
-		return aSec < bSec
-	case aMicro != bMicro:
-		return aMicro < bMicro
-	}
-	return a < b
+// maildirOrder is a base name's place in the order of delivery: seconds, microseconds,
+// then the name.
+type maildirOrder struct {
+	sec, micro uint64
+	base       string
+}
+
+func maildirOrderOf(base string) maildirOrder {
+	sec, micro := maildirTime(base)
+	return maildirOrder{sec, micro, base}
+}
+
+func (o maildirOrder) compare(p maildirOrder) int {
+	return cmp.Or(cmp.Compare(o.sec, p.sec), cmp.Compare(o.micro, p.micro), strings.Compare(o.base, p.base))
 }
 
 // maildirTime reads when a base name says it was made. A name without a time is

@@ -73,12 +73,12 @@ func TestMaildirSizes(t *testing.T) {
 	}
 }
 
-func TestMaildirLess(t *testing.T) {
+func TestMaildirOrder(t *testing.T) {
 	order := []string{"9.M5P1Q1.h", "10.M5P1Q1.h", "10.M10P1Q1.h", "10.M10P1Q2.h", "x"}
 	for i, a := range order {
 		for j, b := range order {
-			if maildirLess(a, b) != (i < j) {
-				t.Errorf("%s < %s: %v", a, b, maildirLess(a, b))
+			if order := maildirOrderOf(a).compare(maildirOrderOf(b)); (order < 0) != (i < j) {
+				t.Errorf("%s before %s is not %v", a, b, i < j)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func TestMaildirNewBase(t *testing.T) {
 			last := ""
 			for range 1000 {
 				base := md.newBase()
-				if last != "" && !maildirLess(last, base) {
+				if last != "" && maildirOrderOf(last).compare(maildirOrderOf(base)) >= 0 {
 					t.Errorf("%s is not after %s", base, last)
 				}
 				last = base
@@ -126,7 +126,7 @@ func FuzzMaildirParse(f *testing.F) {
 			t.Errorf("%q is called canonical", name)
 		}
 		maildirSizes(base)
-		maildirLess(base, name)
+		maildirOrderOf(base).compare(maildirOrderOf(name))
 	})
 }
 
