@@ -840,7 +840,8 @@ func (c *dialogConn) line() (string, error) {
 func (c *dialogConn) rest() string {
 	c.raw.mu.Lock()
 	defer c.raw.mu.Unlock()
-	if c.secure && len(c.raw.buf) > 0 && c.raw.buf[0] == 21 { // an alert, such as close_notify
+	// An alert, such as close_notify; in TLS 1.3 it is enciphered and known by its length.
+	if b := c.raw.buf; c.secure && len(b) > 0 && (b[0] == 21 || len(b) == 24 && b[0] == 23 && b[4] == 19) {
 		return ""
 	}
 	return string(c.raw.buf)

@@ -157,3 +157,17 @@ func TestMailboxDeletedWhileOpened(t *testing.T) {
 		}
 	}
 }
+
+// The same for a message on its way into a folder that is deleted and made again.
+func TestMailboxRemadeWhileAppended(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	must(t, tree.create("Box", ""))
+	d, err := tree.draft("Box")
+	must(t, err)
+	must(t, tree.delete("Box"))
+	must(t, tree.create("Box", ""))
+	if err := d.finish(time.Unix(1e9, 0)); !errors.Is(err, errMailboxGone) {
+		t.Errorf("APPEND to a folder that was made again: %v", err)
+	}
+	d.abort()
+}

@@ -49,8 +49,8 @@ func (mb *mailbox) locked(v *mailboxView, f func() error) error {
 // delete the folder meanwhile; then it is not the missing file that matters.
 func (mb *mailbox) failed(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, _, err := mb.md.stamp(); errors.Is(err, fs.ErrNotExist) {
-			return errMailboxGone
+		if _, _, err := mb.md.stamp(); mb.gone.Load() || errors.Is(err, fs.ErrNotExist) {
+			return errMailboxGone // gone, and perhaps made again meanwhile
 		}
 	}
 	return mailboxError(err)
