@@ -20,7 +20,7 @@ func (s *smtpSession) cmdData(arg string) error {
 	case arg != "":
 		return smtpNoArgument
 	case len(s.tx.rcpts) == 0:
-		return smtpNoRecipients
+		return s.noRecipients()
 	}
 	s.begin()
 	s.reply(354, smtp.NoEnhancedCode, "Send the message, and a line with a dot")
@@ -113,7 +113,7 @@ func (s *smtpSession) cmdBdat(arg string) error {
 	case s.tx == nil:
 		refusal = s.bdatTooEarly()
 	case len(s.tx.rcpts) == 0:
-		refusal = smtpNoRecipients
+		refusal = s.noRecipients()
 	case s.tx.delivery == nil:
 		s.begin()
 	}
@@ -131,6 +131,13 @@ func (s *smtpSession) cmdBdat(arg string) error {
 	}
 	s.reply(250, smtp.EnhancedCode{2, 0, 0}, fmt.Sprintf("%d bytes taken", size))
 	return nil
+}
+
+func (s *smtpSession) noRecipients() error {
+	if s.door.kind == smtpLMTP {
+		return smtpNeedRcpt
+	}
+	return smtpNoRecipients
 }
 
 func (s *smtpSession) bdatTooEarly() error {

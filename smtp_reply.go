@@ -26,6 +26,7 @@ var (
 	smtpInTransaction = smtpRefusal(503, smtp.EnhancedCode{5, 5, 1}, "Not while a message is under way")
 	smtpNoArgument    = smtpRefusal(501, smtp.EnhancedCode{5, 5, 4}, "This command has no argument")
 	smtpNoRecipients  = smtpRefusal(554, smtp.EnhancedCode{5, 5, 1}, "No valid recipients") // RFC 5321, section 3.3
+	smtpNeedRcpt      = smtpRefusal(503, smtp.EnhancedCode{5, 5, 1}, "No valid recipients") // RFC 2033, section 4.2
 	smtpTooLarge      = smtpRefusal(552, smtp.EnhancedCode{5, 3, 4}, "Message too large")   // RFC 1870, section 6
 )
 
