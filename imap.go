@@ -145,6 +145,7 @@ func (s *imapSession) byUID() bool { return strings.HasPrefix(s.name, "UID ") }
 // serve speaks with one client until it leaves, and closes the connection.
 func (d *imapDoor) serve(c *conn) {
 	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapNotAuthenticated}
+	c.timeout = imapLoginTime // within a command, too
 	defer c.Close()
 	defer s.unselect()
 	c.WriteString("* OK [CAPABILITY ")

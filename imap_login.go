@@ -151,6 +151,7 @@ func (s *imapSession) login(user, password string) error {
 		return imapNo{"UNAVAILABLE", "your mail cannot be opened now, the log says why"}
 	}
 	s.user, s.tree, s.state = name, tree, imapAuthenticated
+	s.c.timeout = imapAutologout
 	logLogin(s.c.log, name, s.name)
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
 }
