@@ -25,7 +25,7 @@ const imapListPatterns = 100
 type imapListName struct {
 	folder, name              string // the folder's name, and the client's
 	exists, subscribed        bool
-	selectable                bool
+	closed                    bool // it cannot be opened
 	use                       string
 	children, subscribedBelow bool
 }
@@ -47,28 +47,31 @@ func (s *imapSession) cmdList() error {
 		if !list.matches(names[i].name, s.door.separator) {
 			continue
 		}
-		if line := s.listLine(list, &names[i]); line != nil {
-			s.c.Write(line)
-			if len(list.status) > 0 && names[i].selectable {
-				if err := s.tellListStatus(names[i].folder, list.status); err != nil {
-					return err
-				}
-			}
+		if s.listLine(list, &names[i]) == nil {
+			continue
 		}
+		status := s.listStatus(list, &names[i])
+		s.c.Write(s.listLine(list, &names[i]))
+		s.c.Write(status)
 	}
 	return nil
 }
 
-// tellListStatus writes the STATUS of a listed mailbox. One that has gone meanwhile,
-// or cannot be opened, is left out (RFC 5819, section 2).
-func (s *imapSession) tellListStatus(folder string, items []string) error {
-	err := s.tellStatus(folder, items)
-	if err == nil {
+// listStatus gives the STATUS response of a mailbox that is listed, if it was asked for. One
+// that has gone meanwhile, or cannot be opened, has none and is not selectable (RFC 9051,
+// section 6.3.9.2).
+func (s *imapSession) listStatus(list *imapList, n *imapListName) []byte {
+	if len(list.status) == 0 || !n.exists {
 		return nil
+	}
+	line, err := s.statusLine(n.folder, list.status)
+	if err == nil {
+		return line
 	}
 	if _, known := imapReply(err); !known {
 		logCommandFailed(s.c.log, s.user, s.name, err)
 	}
+	n.closed = true
 	return nil
 }
 
@@ -211,7 +214,7 @@ func (s *imapSession) listNames() ([]imapListName, error) {
 	at := map[string]int{}
 	for _, f := range folders {
 		at[f.name] = len(names)
-		names = append(names, imapListName{folder: f.name, name: s.clientName(f.name), exists: f.selectable, selectable: f.selectable, use: f.use})
+		names = append(names, imapListName{folder: f.name, name: s.clientName(f.name), exists: f.selectable, use: f.use})
 	}
 	for _, folder := range subscriptions {
 		i, known := at[folder]
@@ -267,7 +270,7 @@ func (s *imapSession) listLine(list *imapList, n *imapListName) []byte {
 	switch {
 	case !n.exists && (list.extended || s.rev2):
 		attrs = append(attrs, `\NonExistent`) // RFC 5258, section 3.4; RFC 9051, section 7.3.1
-	case !n.exists:
+	case !n.exists, n.closed:
 		attrs = append(attrs, `\Noselect`)
 	}
 	if n.children {

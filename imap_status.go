@@ -40,7 +40,12 @@ func (s *imapSession) cmdStatus() error {
 	if err != nil {
 		return err
 	}
-	return s.tellStatus(folder, items)
+	line, err := s.statusLine(folder, items)
+	if err != nil {
+		return err
+	}
+	s.c.Write(line)
+	return nil
 }
 
 // readStatusItems reads the list of what is asked for.
@@ -62,15 +67,15 @@ func (s *imapSession) readStatusItems() (items []string, err error) {
 	return items, err
 }
 
-// tellStatus writes the STATUS response of a folder.
-func (s *imapSession) tellStatus(folder string, items []string) error {
+// statusLine is the STATUS response of a folder.
+func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) {
 	withSize := false
 	for _, item := range items {
 		withSize = withSize || item == "SIZE"
 	}
 	status, err := s.tree.status(folder, withSize)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := append([]byte(nil), "* STATUS "...)
 	out = s.appendName(out, s.clientName(folder))
@@ -83,6 +88,5 @@ func (s *imapSession) tellStatus(folder string, items []string) error {
 		out = append(out, ' ')
 		out = strconv.AppendUint(out, imapStatusItems[item](s, &status), 10)
 	}
-	s.c.Write(append(out, ")\r\n"...))
-	return nil
+	return append(out, ")\r\n"...), nil
 }
