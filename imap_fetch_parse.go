@@ -202,7 +202,9 @@ func (r *imapReader) readFieldNames(sec *imapSection) (label string, err error) 
 		if err != nil {
 			return "", err
 		}
-		name = strings.ToUpper(name)
+		if name = strings.ToUpper(name); strings.ContainsFunc(name, func(c rune) bool { return c > 0x7e }) {
+			return "", imapBad("no header field has such a name") // nor would an IMAP4rev1 client take it back in quotes
+		}
 		sec.names = append(sec.names, name)
 		if len(sec.names) > 1 {
 			text = append(text, ' ')
