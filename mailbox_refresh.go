@@ -32,14 +32,15 @@ func (mb *mailbox) locked(v *mailboxView, f func() error) error {
 	mb.mu.Lock()
 	before := mb.modSeq
 	err := mb.refresh()
-	if err == nil {
+	failed := err != nil
+	if !failed {
 		err = f()
 	}
 	wake := func() {}
 	if mb.modSeq != before {
 		wake = mb.others(v)
 	}
-	mb.schedule()
+	mb.schedule(failed)
 	mb.mu.Unlock()
 	wake()
 	return mb.failed(err)
@@ -56,11 +57,16 @@ func (mb *mailbox) failed(err error) error {
 	return mailboxError(err)
 }
 
-// schedule sees to it that a scan that is due happens although no session asks.
-func (mb *mailbox) schedule() {
-	if !mb.scanDue.IsZero() {
-		mb.refreshBy(mb.scanDue)
+// schedule sees to it that a scan that is due happens although no session asks. One that
+// has failed is not tried again at once.
+func (mb *mailbox) schedule(failed bool) {
+	if mb.scanDue.IsZero() || mb.gone.Load() {
+		return
 	}
+	if now := time.Now(); failed && mb.scanDue.Before(now) {
+		mb.scanDue = now.Add(mailboxPollTime)
+	}
+	mb.refreshBy(mb.scanDue)
 }
 
 // poke has the mailbox refreshed soon, in another goroutine, if a session wants
@@ -102,8 +108,13 @@ func (mb *mailbox) refreshForOthers() {
 	if !watched {
 		return
 	}
-	err := mb.locked(nil, func() error { return nil })
-	if err != nil && !errors.Is(err, errMailboxGone) {
+	switch err := mb.locked(nil, func() error { return nil }); {
+	case errors.Is(err, errMailboxGone): // they want to know that, too
+		mb.mu.Lock()
+		wake := mb.others(nil)
+		mb.mu.Unlock()
+		wake()
+	case err != nil:
 		logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, err)
 	}
 }

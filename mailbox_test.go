@@ -704,3 +704,33 @@ func BenchmarkMailboxFirstOpen(b *testing.B) {
 		v.close()
 	}
 }
+
+// A folder that is gone, or cannot be read, is not looked at again and again.
+func TestMailboxGoneIsLeftAlone(t *testing.T) {
+	for _, c := range []struct {
+		why   string
+		spoil func(path string) error
+		most  time.Duration
+	}{
+		{"gone", os.RemoveAll, 0},
+		{"unreadable", func(path string) error {
+			return errors.Join(os.RemoveAll(path+"/new"), os.WriteFile(path+"/new", nil, 0o600))
+		}, mailboxPollTime},
+	} {
+		tree := testTree(t, testStore(t, t.TempDir()))
+		must(t, tree.create("Box", ""))
+		v, err := tree.view("Box", false, func() {})
+		must(t, err)
+		defer v.close()
+		v.mb.mu.Lock()
+		v.mb.scanDue = time.Now()
+		v.mb.mu.Unlock()
+		must(t, c.spoil(v.mb.md.path))
+		v.mb.refreshForOthers()
+		v.mb.mu.Lock()
+		if next := v.mb.timerAt; next.IsZero() != (c.most == 0) || c.most > 0 && time.Until(next) < c.most/2 {
+			t.Errorf("a folder that is %s is looked at again in %v", c.why, time.Until(next))
+		}
+		v.mb.mu.Unlock()
+	}
+}

@@ -20,7 +20,7 @@ const mailboxPollTime = 30 * time.Second
 const mailboxWatchDelay = 30 * time.Millisecond
 
 // mailboxWatcher tells mailboxes that sessions are waiting on of changes by
-// other programs. It knows the paths of new/ and cur/, and refreshes nothing itself.
+// other programs. It knows the paths of folders, and refreshes nothing itself.
 type mailboxWatcher struct {
 	log     *slog.Logger
 	inotify *mailboxInotify // nil: all is polled
@@ -86,8 +86,8 @@ func (w *mailboxWatcher) add(mb *mailbox) {
 }
 
 func (w *mailboxWatcher) watch(mb *mailbox) error {
-	for _, sub := range []string{"new", "cur"} {
-		number, err := w.inotify.add(filepath.Join(mb.md.path, sub))
+	for _, sub := range []string{"", "new", "cur"} { // the folder itself may be renamed
+		number, err := w.inotify.add(filepath.Join(mb.md.path, sub), sub != "")
 		if err != nil {
 			w.unwatch(mb)
 			return err

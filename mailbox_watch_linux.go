@@ -33,9 +33,11 @@ type mailboxInotify struct {
 	buf [16 << 10]byte
 }
 
-// mailboxInotifyMask is what happens in a Maildir's new/ and cur/, and to them.
-const mailboxInotifyMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
-	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+// What happens to a directory, and in it.
+const (
+	mailboxInotifySelf = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+	mailboxInotifyIn   = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO
+)
 
 func newMailboxInotify() (*mailboxInotify, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -45,9 +47,14 @@ func newMailboxInotify() (*mailboxInotify, error) {
 	return &mailboxInotify{fd: fd, f: os.NewFile(uintptr(fd), "inotify")}, nil
 }
 
-// add watches a directory. One that is watched already keeps its number.
-func (in *mailboxInotify) add(dir string) (number int, err error) {
-	number, err = unix.InotifyAddWatch(in.fd, dir, mailboxInotifyMask)
+// add watches a directory, and what happens in it if inside. One that is watched already
+// keeps its number.
+func (in *mailboxInotify) add(dir string, inside bool) (number int, err error) {
+	mask := uint32(mailboxInotifySelf)
+	if inside {
+		mask |= mailboxInotifyIn
+	}
+	number, err = unix.InotifyAddWatch(in.fd, dir, mask)
 	if err != nil {
 		return 0, fmt.Errorf("watching %s: %w", dir, err)
 	}

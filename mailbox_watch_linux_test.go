@@ -42,7 +42,7 @@ func TestMailboxWatchShared(t *testing.T) {
 			t.Skip("no inotify here")
 		}
 		w.mu.Lock()
-		if len(w.watched) != 2 || w.polled[v.mb] != shared {
+		if len(w.watched) != 3 || w.polled[v.mb] != shared {
 			t.Errorf("shared %v: watched %d directories, polled: %v", shared, len(w.watched), w.polled[v.mb])
 		}
 		w.mu.Unlock()
@@ -58,14 +58,19 @@ func TestMailboxWatchRenamed(t *testing.T) {
 	tree := testTree(t, st)
 	must(t, tree.create("A", ""))
 	for _, names := range [][2]string{{"A", "B"}, {"B", "A"}, {"A", "B"}} {
-		old, err := tree.view(names[0], false, func() {})
+		gone, heard := make(chan struct{}, 100), make(chan struct{}, 100)
+		old, err := tree.view(names[0], false, func() { gone <- struct{}{} })
 		must(t, err)
 		must(t, os.Rename(filepath.Join(tree.root, "."+names[0]), filepath.Join(tree.root, "."+names[1])))
-		heard := make(chan struct{}, 100)
 		v, err := tree.view(names[1], false, func() { heard <- struct{}{} })
 		must(t, err)
 		if st.watcher.inotify == nil {
 			t.Skip("no inotify here")
+		}
+		select {
+		case <-gone:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s, now %s: nothing is heard of that", names[0], names[1])
 		}
 		old.close()
 		must(t, os.WriteFile(filepath.Join(tree.root, "."+names[1], "new", "1700000001.M1."+names[0]), []byte(testMail(1)), 0o600))
