@@ -103,6 +103,7 @@ func (d *smtpDot) next(p []byte) (text []byte, n int, done bool) {
 // the answer will be, so it is read in any case (RFC 3030, section 2).
 func (s *smtpSession) cmdBdat(arg string) error {
 	number, word, _ := strings.Cut(arg, " ")
+	word = strings.TrimLeft(word, " ") // else the chunk would be taken for commands
 	size, err := strconv.ParseUint(number, 10, 63)
 	last := strings.EqualFold(word, "LAST")
 	if err != nil || number[0] == '+' || word != "" && !last {
