@@ -288,6 +288,7 @@ func (mb *mailbox) scan(full bool) error {
 			return err
 		}
 	}
+	full = full || !curStamp.Equal(mb.curStamp) // it has changed since refresh looked
 	known := uint32(0) // below it, lines were read before the directories
 	if mb.list != nil {
 		known = mb.list.next
@@ -315,7 +316,9 @@ func (mb *mailbox) scan(full bool) error {
 		s.resolveTwice()
 	}
 	s.expungeMissing(quiet)
-	mb.scanDue = time.Time{}
+	if full { // else one that is due for cur/ still is
+		mb.scanDue = time.Time{}
+	}
 	switch {
 	case mb.missing > 0:
 		mb.scanDue = time.Now().Add(mailboxMissedDelay)
