@@ -152,6 +152,21 @@ func (mb *mailbox) withLock(f func(lock *maildirUidlistLock) error) error {
 	return f(lock)
 }
 
+// renaming runs f, which renames files or must not miss any, under the uidlist's lock:
+// readdir can miss a file that is renamed meanwhile, so Dovecot, and other Letterboxes,
+// rename and look under that lock. Where it cannot be made (a full disk), f runs without.
+func (mb *mailbox) renaming(f func() error) error {
+	ran := false
+	err := mb.withLock(func(*maildirUidlistLock) error {
+		ran = true
+		return f()
+	})
+	if ran || errors.Is(err, errMaildirLocked) {
+		return err
+	}
+	return f()
+}
+
 // wantsRewrite tells whether most of the uidlist is of no more use.
 func (mb *mailbox) wantsRewrite() bool { return len(mb.dead) > len(mb.records)+200 }
 

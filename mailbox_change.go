@@ -120,40 +120,48 @@ func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags
 	if v.only {
 		return nil, errMailboxReadOnly
 	}
-	err = v.locked(func() error {
+	err = v.locked(func() (err error) {
 		mb := v.mb
-		modSeq, changes := uint64(0), false
-		for _, uid := range uids {
-			i := mb.find(uid)
-			if i < 0 {
-				continue
+		var targets []uint32
+		v.each(uids, func(r *mailboxRecord) {
+			switch {
+			case unchangedSince != 0 && r.modSeq > unchangedSince:
+				modified = append(modified, r.uid)
+			case op.apply(mb.publicFlags(r.flags), flags) != mb.publicFlags(r.flags):
+				targets = append(targets, r.uid)
 			}
-			r := &mb.records[i]
-			if unchangedSince != 0 && r.modSeq > unchangedSince && r.modSeq != modSeq {
-				modified = append(modified, uid)
-				continue
-			}
-			if op.apply(mb.publicFlags(r.flags), flags) == mb.publicFlags(r.flags) {
-				continue
-			}
-			if modSeq == 0 {
-				modSeq = mb.nextModSeq()
-			}
-			changed, err := mb.setFlags(uid, op, flags, modSeq)
-			if changes = changes || changed; err != nil {
-				mb.absorb()
-				return err
-			}
+		})
+		if len(targets) == 0 {
+			return nil
 		}
-		if changes {
-			mb.absorb()
-		}
+		modSeq := uint64(0)
+		err = mb.renaming(func() error {
+			modSeq, err = mb.setAllFlags(targets, op, flags)
+			return err
+		})
 		if silent && modSeq != 0 {
 			v.quiet = append(v.quiet, modSeq)
 		}
-		return nil
+		return err
 	})
 	return modified, err
+}
+
+// setAllFlags renames files, and gives the mod-sequence of the change.
+func (mb *mailbox) setAllFlags(uids []uint32, op mailboxStoreOp, flags mailboxFlags) (modSeq uint64, err error) {
+	modSeq = mb.nextModSeq()
+	changes := false
+	for _, uid := range uids {
+		changed, err := mb.setFlags(uid, op, flags, modSeq)
+		if changes = changes || changed; err != nil {
+			mb.absorb()
+			return modSeq, err
+		}
+	}
+	if changes {
+		mb.absorb()
+	}
+	return modSeq, nil
 }
 
 // setFlags renames one message's file. A message still in new/ moves to cur/, for
@@ -294,6 +302,10 @@ func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mail
 // other folder's uidlist lock, no program gives UIDs to the files it makes.
 func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, copied *mailboxCopied) error {
 	src := v.mb
+	if src != dst { // two programs that wait for each other's other lock would do so for long
+		src.rescans = true
+		defer func() { src.rescans = false }()
+	}
 	if _, err := dst.translateFlags(src, uids, v); err != nil {
 		return err
 	}

@@ -46,11 +46,11 @@ type mailbox struct {
 
 	newStamp, curStamp time.Time // of new/ and cur/ when they were scanned
 	scanDue            time.Time // when to scan although no stamp has changed; zero: no need
-	scanTime           time.Duration
-	unread             int  // records in new/
-	missing            int  // records that the last scan did not see
-	passes             int  // scans within a scan, for files that it may have missed
-	newUnsynced        bool // names left new/ and it was not synced since
+	unread             int       // records in new/
+	missing            int       // records that the last scan did not see
+	rescans            bool      // a scan goes on that takes no lock: it has it, or must not wait for it
+	passes             int       // scans within a scan, for files that it may have missed
+	newUnsynced        bool      // names left new/ and it was not synced since
 
 	summaries map[uint32]*messageSummary
 	timer     *time.Timer // refreshes for sessions that wait; nil until needed

@@ -13,13 +13,16 @@ import (
 //     same tick as the one already seen does not move them, so a directory that
 //     changed just before it was scanned is scanned once more later (scanDue). The
 //     same goes for changes of our own, whose new times are taken over unseen.
-//   - readdir can miss a file that is renamed during the scan. A message counts as
-//     expunged only if a scan that nothing disturbed misses it, or three in a row.
+//   - readdir can miss a file that is renamed during the scan. When one is missing, the
+//     directories are read once more under the uidlist's lock, under which Dovecot and other
+//     Letterboxes rename. For programs that take no lock, a message counts as expunged only
+//     if a scan that nothing disturbed misses it, or three in a row.
 //   - One base name seen twice is one message. See mailbox_twice.go.
 //   - A message is not shown before its UID is on disk, in dovecot-uidlist.
 
 const (
 	mailboxRescanDelay = 500 * time.Millisecond // before a directory is scanned again although no time moved
+	mailboxRescanEach  = 40 * time.Microsecond  // likewise, for each message: some twenty times what a scan takes
 	mailboxMissedDelay = 50 * time.Millisecond  // the same while a message is missing
 	mailboxQuiet       = 20 * time.Millisecond  // longer than a tick of any kernel's file times
 	mailboxQuietCoarse = 2 * time.Second        // likewise for FAT, and NFS servers with whole seconds
@@ -289,7 +292,7 @@ func (mb *mailbox) scan(full bool) error {
 		}
 	}
 	full = full || !curStamp.Equal(mb.curStamp) // it has changed since refresh looked
-	known := uint32(0) // below it, lines were read before the directories
+	known := uint32(0)                          // below it, lines were read before the directories
 	if mb.list != nil {
 		known = mb.list.next
 	}
@@ -309,8 +312,12 @@ func (mb *mailbox) scan(full bool) error {
 	if !full && s.lost() {
 		return mb.scan(true) // it may have moved to cur/
 	}
+	if !quiet && mb.lock == nil && !mb.rescans && (s.misses() || s.passesOver()) {
+		mb.rescans = true
+		defer func() { mb.rescans = false }()
+		return mb.renaming(func() error { return mb.scan(true) })
+	}
 	mb.newStamp, mb.curStamp = newStamp, curStamp
-	mb.scanTime = time.Since(start)
 	if len(s.twice) > 0 {
 		quiet = false
 		s.resolveTwice()
@@ -378,7 +385,7 @@ func mailboxSettled(stamp, start time.Time) bool {
 // as they are; the larger the mailbox, the later.
 func (mb *mailbox) scanAgainLater() {
 	if mb.scanDue.IsZero() {
-		mb.scanDue = time.Now().Add(max(mailboxRescanDelay, 20*mb.scanTime))
+		mb.scanDue = time.Now().Add(max(mailboxRescanDelay, time.Duration(len(mb.records))*mailboxRescanEach))
 	}
 }
 
@@ -451,6 +458,24 @@ func (s *mailboxScan) changed() uint64 {
 func (s *mailboxScan) lost() bool {
 	for _, i := range s.index {
 		if s.mb.records[i].state&mailboxScanned == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// misses tells whether a full scan did not see a file.
+func (s *mailboxScan) misses() bool { return s.full && s.lost() }
+
+// passesOver tells whether new mail was found, and a file was not that the uidlist has a
+// line for, above the messages that have records.
+func (s *mailboxScan) passesOver() bool {
+	if len(s.fresh) == 0 {
+		return false
+	}
+	last := s.mb.lastUID()
+	for base, line := range s.mb.early {
+		if _, seen := s.freshAt[base]; !seen && line.uid > last {
 			return true
 		}
 	}

@@ -216,6 +216,21 @@ func (v *mailboxView) claim() {
 		return
 	}
 	overtaken := false
+	err := mb.renaming(func() error {
+		overtaken = v.claimLocked()
+		return nil
+	})
+	if err != nil {
+		return // it stays in new/, and is shown
+	}
+	if mb.absorb(); overtaken {
+		mb.newStamp, mb.curStamp = time.Time{}, time.Time{}
+	}
+}
+
+// claimLocked does the renaming; overtaken tells that another program was faster.
+func (v *mailboxView) claimLocked() (overtaken bool) {
+	mb := v.mb
 	for i := range mb.records {
 		r := &mb.records[i]
 		if r.inCur() {
@@ -228,7 +243,7 @@ func (v *mailboxView) claim() {
 		base, flags, odd, _ := maildirParse(name)
 		to := mb.md.fileName(base, flags, odd)
 		if err := mb.md.rename(name, false, to); errors.Is(err, fs.ErrNotExist) {
-			overtaken = true // by another program
+			overtaken = true
 			continue
 		} else if err != nil {
 			break // it stays in new/, and is shown; a full disk does not stop anybody from reading
@@ -238,9 +253,7 @@ func (v *mailboxView) claim() {
 		v.recent = append(v.recent, r.uid)
 	}
 	slices.Sort(v.recent)
-	if mb.absorb(); overtaken {
-		mb.newStamp, mb.curStamp = time.Time{}, time.Time{}
-	}
+	return overtaken
 }
 
 // countRecent counts the messages of the view that are recent to its session.
