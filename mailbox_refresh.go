@@ -309,8 +309,8 @@ func (mb *mailbox) scan(full bool) error {
 	}
 	quiet := newStamp.Equal(newAfter) && (!full || curStamp.Equal(curAfter)) &&
 		mailboxSettled(newStamp, start) && mailboxSettled(curStamp, start)
-	if !full && s.lost() {
-		return mb.scan(true) // it may have moved to cur/
+	if !full && (s.lost() || s.passesOver()) {
+		return mb.scan(true) // it may be in cur/
 	}
 	if !quiet && mb.lock == nil && !mb.rescans && (s.misses() || s.passesOver()) {
 		mb.rescans = true
