@@ -14,10 +14,11 @@ import (
 
 // adopt makes records of files that have none. Those without a UID get one,
 // which is on disk when adopt returns. When it cannot be (a full disk, a lock that
-// somebody holds), they stay unseen until a later scan. Unless the scan was quiet, it may
-// have missed a file whose UID is lower than that of one it has seen: then the
-// directories are read again first, for afterwards that UID could not be shown any more.
-func (mb *mailbox) adopt(fresh []mailboxFound, quiet bool) error {
+// somebody holds), they stay unseen until a later scan. If the uidlist has a line at or above
+// sure whose file was not seen, below that of one that was, the directories are read again
+// first, for afterwards that UID could not be shown any more. The files of lines below sure
+// are gone for certain.
+func (mb *mailbox) adopt(fresh []mailboxFound, sure uint32) error {
 	if n := mb.takeEarly(fresh); n > 0 || mb.list == nil {
 		epoch := mb.epoch
 		err := mb.assign(fresh)
@@ -32,7 +33,7 @@ func (mb *mailbox) adopt(fresh []mailboxFound, quiet bool) error {
 		}
 	}
 	slices.SortFunc(fresh, func(a, b mailboxFound) int { return cmp.Compare(a.line.uid, b.line.uid) })
-	if !quiet && mb.passes < mailboxMissesMost-1 && mb.passesOver(fresh) {
+	if mb.passes < mailboxMissesMost-1 && mb.passesOver(fresh, sure) {
 		for _, f := range fresh {
 			if f.line.uid != 0 {
 				mb.early[f.base] = f.line
@@ -76,9 +77,9 @@ func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
 	return without
 }
 
-// passesOver tells whether the uidlist has a line, without a file as yet, between
+// passesOver tells whether the uidlist has a line from sure on, without a file as yet, between
 // the messages that have records and the last of fresh, which is sorted by UID.
-func (mb *mailbox) passesOver(fresh []mailboxFound) bool {
+func (mb *mailbox) passesOver(fresh []mailboxFound, sure uint32) bool {
 	if len(fresh) == 0 || len(mb.early) == 0 {
 		return false
 	}
@@ -88,7 +89,7 @@ func (mb *mailbox) passesOver(fresh []mailboxFound) bool {
 		seen[f.base] = true
 	}
 	for base, line := range mb.early {
-		if line.uid > last && line.uid < highest && !seen[base] {
+		if line.uid >= sure && line.uid > last && line.uid < highest && !seen[base] {
 			return true
 		}
 	}

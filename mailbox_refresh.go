@@ -24,7 +24,7 @@ const (
 	mailboxRescanDelay = 500 * time.Millisecond // before a directory is scanned again although no time moved
 	mailboxRescanEach  = 40 * time.Microsecond  // likewise, for each message: some twenty times what a scan takes
 	mailboxMissedDelay = 50 * time.Millisecond  // the same while a message is missing
-	mailboxQuiet       = 20 * time.Millisecond  // longer than a tick of any kernel's file times
+	mailboxQuiet       = 100 * time.Millisecond // longer than a tick of any kernel's file times, on a virtual machine, too
 	mailboxQuietCoarse = 2 * time.Second        // likewise for FAT, and NFS servers with whole seconds
 	mailboxMissesMost  = 3
 )
@@ -181,7 +181,7 @@ func (mb *mailbox) load() error {
 		err = mb.scanForEarly()
 	}
 	if err == nil && mb.list == nil {
-		err = mb.adopt(nil, true) // an empty mailbox has a UIDVALIDITY, too
+		err = mb.adopt(nil, 0) // an empty mailbox has a UIDVALIDITY, too
 	}
 	if err != nil {
 		mb.unload()
@@ -309,10 +309,10 @@ func (mb *mailbox) scan(full bool) error {
 	}
 	quiet := newStamp.Equal(newAfter) && (!full || curStamp.Equal(curAfter)) &&
 		mailboxSettled(newStamp, start) && mailboxSettled(curStamp, start)
-	if !full && (s.lost() || s.passesOver()) {
+	if !full && (s.lost() || s.overlooks()) {
 		return mb.scan(true) // it may be in cur/
 	}
-	if !quiet && mb.lock == nil && !mb.rescans && (s.misses() || s.passesOver()) {
+	if !quiet && mb.lock == nil && !mb.rescans && (s.misses() || s.overlooks()) {
 		mb.rescans = true
 		defer func() { mb.rescans = false }()
 		return mb.renaming(func() error { return mb.scan(true) })
@@ -333,7 +333,10 @@ func (mb *mailbox) scan(full bool) error {
 		mb.scanAgainLater()
 	}
 	if len(s.fresh) > 0 {
-		if err := mb.adopt(s.fresh, quiet); err != nil {
+		if !quiet {
+			known = 0
+		}
+		if err := mb.adopt(s.fresh, known); err != nil {
 			return err
 		}
 	}
@@ -467,9 +470,9 @@ func (s *mailboxScan) lost() bool {
 // misses tells whether a full scan did not see a file.
 func (s *mailboxScan) misses() bool { return s.full && s.lost() }
 
-// passesOver tells whether new mail was found, and a file was not that the uidlist has a
+// overlooks tells whether new mail was found, and a file was not that the uidlist has a
 // line for, above the messages that have records.
-func (s *mailboxScan) passesOver() bool {
+func (s *mailboxScan) overlooks() bool {
 	if len(s.fresh) == 0 {
 		return false
 	}
