@@ -205,9 +205,9 @@ def imaplib_(home):
     same("SELECT", i.select("Box/Inner")[1], [b"3"])
     same("APPEND, read", i.fetch("3", "(BODY.PEEK[])")[1][0][1], letter(20))
     same("STATUS", i.status("INBOX", "(MESSAGES)")[1], [b"INBOX (MESSAGES %d)" % (len(AWKWARD) - 1)])
+    i.close()
     same("RENAME", i.rename("Box/Inner", "Box/Outer")[0], "OK")
     same("LIST", len(i.list('""', "Box/*")[1]), 1)
-    i.close()
     same("DELETE", i.delete("Box/Outer")[0], "OK")
     i.logout()
     with imaplib.IMAP4_SSL("localhost", home.box.imaps, ssl_context=trusting(home), timeout=30) as s:
