@@ -349,7 +349,7 @@ def main():
         w.join(90)
         if w.is_alive():
             ledger.complain("stuck", f"{w.name} in {w.act}")
-    time.sleep(2)  # a change in the same clock tick as a look is found by a later look
+    time.sleep(4)  # a change in the same clock tick as a look is found by a later look
     print("# " + ", ".join(f"{n} {a}" for a, n in sorted(ledger.acts.items())), flush=True)
 
     seen = look_at_all(servers, ledger, "at the end")
