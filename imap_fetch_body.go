@@ -215,7 +215,11 @@ func (b *imapBody) fields(dst []byte, sec *imapSection) ([]byte, error) {
 			}
 			b.summary = s
 		}
-		return messageFields(dst, b.summary.header, sec.names, false), nil
+		dst = messageFields(dst, b.summary.header, sec.names, false)
+		if b.summary.headerOnly {
+			dst = dst[:len(dst)-2]
+		}
+		return dst, nil
 	}
 	p, err := b.part(sec)
 	if p == nil || err != nil {
@@ -226,8 +230,8 @@ func (b *imapBody) fields(dst []byte, sec *imapSection) ([]byte, error) {
 		return dst, fmt.Errorf("reading a header: %w", err)
 	}
 	dst = messageFields(dst, header, sec.names, not)
-	if len(sec.path) > 0 && !not && !bytes.HasSuffix(header, []byte("\r\n\r\n")) && string(header) != "\r\n" {
-		dst = dst[:len(dst)-2] // a message that ends in its header has no empty line
+	if !not && !bytes.HasSuffix(header, []byte("\r\n\r\n")) && string(header) != "\r\n" {
+		dst = dst[:len(dst)-2] // a message that ends in its header has no empty line (RFC 9051, section 6.4.5.1)
 	}
 	return dst, nil
 }

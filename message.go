@@ -35,6 +35,7 @@ type messagePart struct {
 	children                        []*messagePart // of multipart; of message/rfc822 the one message in it
 
 	multipart   bool // it has a boundary, and children between them
+	tooDeep     bool // it has parts that are not taken apart: its body is text
 	embedded    bool // message/rfc822, or what stands for it
 	typed       bool // it has a Content-Type
 	typeName    string
@@ -58,6 +59,7 @@ type messageSummary struct {
 	wireSize      int64
 	headerSize    int64 // of the file, the empty line included
 	hasNUL        bool
+	headerOnly    bool      // the message ends in its header: there is no empty line
 	envelope      []byte    // the ENVELOPE in IMAP's words, parentheses included (RFC 9051, section 7.5.2)
 	bodyStructure []byte    // the BODYSTRUCTURE likewise
 	header        []byte    // the usual header fields, raw, in wire form, in the message's order
@@ -124,6 +126,7 @@ func messageUsualField(name string) bool {
 // part gives the part of a section number such as 2.1.3 (RFC 9051, section
 // 6.4.5.1), nil if there is none. An empty path is the message itself.
 func (p *messagePart) part(path []int) *messagePart {
+	self := false // p was named twice: as a part, and as part 1 of itself
 	for i, n := range path {
 		inner := p
 		if p.embedded && i > 0 && len(p.children) == 1 {
@@ -134,9 +137,11 @@ func (p *messagePart) part(path []int) *messagePart {
 			if n < 1 || n > len(inner.children) {
 				return nil
 			}
-			p = inner.children[n-1]
-		case n == 1 && (i == 0 || inner != p):
-			p = inner // the one part of a message that is not multipart
+			p, self = inner.children[n-1], false
+		case n == 1 && (!self || inner != p):
+			// The one part of a message that is not multipart; and, in no RFC but in Dovecot,
+			// "2.1" of a part 2 that has no parts.
+			p, self = inner, true
 		default:
 			return nil
 		}

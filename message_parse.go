@@ -281,7 +281,9 @@ func (p *messageParser) parse(part *messagePart, digest bool, depth int) (hit in
 	headerWire := p.wire
 	hit, closes, ended := p.readHeader()
 	part.bodyStart, part.headerSize = p.pos, p.wire-headerWire
-	p.describe(part, digest, depth)
+	if p.describe(part, digest, depth); depth == 0 && p.summary != nil {
+		p.summary.headerOnly = ended
+	}
 	bodyWire, bodyLines := p.wire, p.lines
 	if hit < 0 && !ended {
 		hit, closes = p.parseBody(part, depth)
@@ -290,6 +292,11 @@ func (p *messageParser) parse(part *messagePart, digest bool, depth int) (hit in
 		part.addEmpty(p.pos)
 	}
 	part.bodyEnd, part.bodySize, part.bodyLines = p.pos, p.wire-bodyWire, p.lines-bodyLines
+	if hit >= 0 && part.bodyEnd == part.bodyStart && part.bodyStart > part.headerStart {
+		part.bodyStart -= int64(p.newline) // as below, out of the header
+		part.bodyEnd = part.bodyStart
+		part.headerSize -= 2
+	}
 	if hit >= 0 && p.body {
 		// The line end before a boundary is part of the boundary (RFC 2046, section 5.1.1).
 		part.bodyEnd -= int64(p.newline)
@@ -319,6 +326,7 @@ func (p *messageParser) describe(part *messagePart, digest bool, depth int) {
 		}
 	}
 	if (part.isMultipart() || part.embedded) && (depth >= messageNestedMost-1 || p.parts >= messagePartsMost) {
+		part.tooDeep = true
 		part.flatten()
 	}
 	if part.envelope != nil {

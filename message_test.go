@@ -97,6 +97,16 @@ func TestMessageDecode(t *testing.T) {
 	}
 }
 
+// The empty line counts if there is one (RFC 9051, section 6.4.5.1).
+func TestMessageHeaderOnly(t *testing.T) {
+	for text, want := range map[string]bool{"Subject: x\r\n": true, "Subj": true, "Subject: x\r\n\r\n": false, "": true} {
+		s, err := messageSummarize(strings.NewReader(text))
+		if must(t, err); s.headerOnly != want {
+			t.Errorf("%q: ends in its header: %v", text, s.headerOnly)
+		}
+	}
+}
+
 func TestMessagePart(t *testing.T) {
 	text := strings.ReplaceAll("Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b\nContent-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\ninner one\n--c\n\ninner two\n--c--\n--b\nContent-Type: message/rfc822\n\nSubject: x\n\nsimple\n--b--\n", "\n", "\r\n")
 	root, err := messageParse(strings.NewReader(text), int64(len(text)))
@@ -106,7 +116,7 @@ func TestMessagePart(t *testing.T) {
 		want string
 	}{
 		{[]int{1}, "one"}, {[]int{2, 1}, "inner one"}, {[]int{2, 2}, "inner two"}, {[]int{3, 1}, "simple"},
-		{[]int{4}, "none"}, {[]int{1, 1}, "none"}, {[]int{2, 3}, "none"}, {[]int{3, 2}, "none"}, {[]int{0}, "none"}, {[]int{2, 1, 1}, "none"},
+		{[]int{4}, "none"}, {[]int{1, 1}, "one"}, {[]int{2, 3}, "none"}, {[]int{3, 2}, "none"}, {[]int{0}, "none"}, {[]int{2, 1, 1}, "inner one"}, {[]int{1, 1, 1}, "none"},
 	} {
 		got := "none"
 		if p := root.part(c.path); p != nil {

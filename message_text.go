@@ -76,9 +76,6 @@ func (t *messageText) inHeader(header []byte, name string) bool {
 			return false
 		}
 		header = rest
-		if len(field) == 0 {
-			continue
-		}
 		if name != "" {
 			if len(field) != len(name) || !strings.EqualFold(string(field), name) {
 				continue
@@ -88,7 +85,7 @@ func (t *messageText) inHeader(header []byte, name string) bool {
 			}
 		}
 		t.folded = t.folded[:0]
-		if name == "" {
+		if name == "" && len(field) > 0 { // a line without a colon is text, too
 			t.folded = messageFold(t.folded, field)
 			t.folded = append(t.folded, ": "...)
 		}
@@ -128,7 +125,7 @@ func (t *messageText) inBody(r io.ReaderAt, p *messagePart, headers bool) (bool,
 			return found, err
 		}
 	}
-	if len(p.children) > 0 || p.mediaType != "text" && p.mediaType != "message" {
+	if len(p.children) > 0 || p.mediaType != "text" && p.mediaType != "message" && !p.tooDeep {
 		return false, nil
 	}
 	return t.inPart(r, p)
