@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,7 +148,7 @@ func (a *auth) login(remote netip.Addr, user, password string) (name string, err
 	a.mu.Lock()
 	a.remembered[name] = proof
 	a.mu.Unlock()
-	a.removeFirstLogin()
+	a.removeFirstLogin(password)
 	return name, nil
 }
 
@@ -237,19 +238,25 @@ func authNobody(cost int) []byte {
 	return fmt.Appendf(nil, "$2y$%02d$%s", max(cost, bcrypt.MinCost), strings.Repeat(".", 53))
 }
 
-// removeFirstLogin removes the file with the first user's password: whoever logs
-// in has read it.
-func (a *auth) removeFirstLogin() {
+// removeFirstLogin removes the file with the first user's password once somebody has
+// logged in with it, and so has read it. Others may log in before.
+func (a *auth) removeFirstLogin(password string) {
 	if a.welcome.Load() {
 		return
 	}
-	err := os.Remove(a.settings.firstLogin)
-	if err == nil || errors.Is(err, os.ErrNotExist) {
+	text, err := os.ReadFile(a.settings.firstLogin)
+	if err == nil {
+		if !slices.Contains(strings.Fields(string(text)), password) {
+			return
+		}
+		err = os.Remove(a.settings.firstLogin)
+	}
+	if errors.Is(err, os.ErrNotExist) {
 		a.welcome.Store(true)
+		return
 	}
-	if err == nil || !errors.Is(err, os.ErrNotExist) {
-		logAuthFirstLogin(a.settings.log, a.settings.firstLogin, err)
-	}
+	a.welcome.Store(err == nil)
+	logAuthFirstLogin(a.settings.log, a.settings.firstLogin, err)
 }
 
 // exists tells whether a user of this (canonical, lower-case) name may have mail.

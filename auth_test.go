@@ -131,6 +131,7 @@ func TestAuthRemembers(t *testing.T) {
 
 func TestAuthFirstLogin(t *testing.T) {
 	a := testAuth(t, "alice")
+	must(t, authAdd(a.settings.path, "bob", "other"))
 	a.settings.firstLogin = filepath.Join(t.TempDir(), "first-login.txt")
 	a.welcome.Store(false)
 	if err := os.WriteFile(a.settings.firstLogin, []byte("secret"), 0o600); err != nil {
@@ -139,6 +140,12 @@ func TestAuthFirstLogin(t *testing.T) {
 	a.login(netip.Addr{}, "alice", "wrong")
 	if _, err := os.Stat(a.settings.firstLogin); err != nil {
 		t.Errorf("a failed login removed the file: %v", err)
+	}
+	if _, err := a.login(netip.Addr{}, "bob", "other"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(a.settings.firstLogin); err != nil {
+		t.Errorf("another user's login removed the file: %v", err)
 	}
 	a.login(netip.Addr{}, "alice", "secret")
 	if _, err := os.Stat(a.settings.firstLogin); !errors.Is(err, os.ErrNotExist) {

@@ -53,7 +53,7 @@ func cmdCheck(line *cmdLine) error {
 		return check.err
 	}
 	if check.findings > 0 {
-		fmt.Fprintf(line.stdout, "%d findings\n", check.findings)
+		fmt.Fprintf(line.stdout, "findings: %d\n", check.findings)
 		return errCmdFindings
 	}
 	check.ok("no findings")

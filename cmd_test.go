@@ -118,7 +118,7 @@ func TestCmdCheckFinds(t *testing.T) {
 	}
 	code, said := cmdTest(t, "", "check", "-config", path)
 	for _, want := range []string{"everybody on this box can read " + filepath.Join(data, "users") + "\nhint: chmod 600", "Bob holds mail",
-		"rename it to bob", "the message numbers of", ".Sent: ", "but it has been later: " + future, "4 findings"} {
+		"rename it to bob", "the message numbers of", ".Sent: ", "but it has been later: " + future, "findings: 4"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}

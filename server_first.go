@@ -11,7 +11,7 @@ import (
 )
 
 // serverFirstLogin is the file that tells the first user's password where nobody is
-// looking on. The first login removes it.
+// looking on. The first login with it removes the file.
 func serverFirstLogin(users string) string {
 	return filepath.Join(filepath.Dir(users), "first-login.txt")
 }
