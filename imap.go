@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // The IMAP door, RFC 9051 (IMAP4rev2) and RFC 3501 (IMAP4rev1), and extensions. It
@@ -303,25 +305,25 @@ func (s *imapSession) answer(outcome error) error {
 	var bad imapBad
 	switch {
 	case outcome == nil:
-		s.respond("OK", "", s.name+" completed")
+		s.respond(imap.StatusResponseTypeOK, "", s.name+" completed")
 	case outcome == imapDone:
 	case errors.As(outcome, &ok):
-		s.respond("OK", ok.code, ok.text)
+		s.respond(imap.StatusResponseTypeOK, imap.ResponseCode(ok.code), ok.text)
 	case errors.As(outcome, &bad):
 		if s.state == imapNotAuthenticated {
 			if s.bad++; s.bad >= imapBadMost {
 				return s.bye("too many bad commands", outcome)
 			}
 		}
-		s.respond("BAD", "", string(bad))
+		s.respond(imap.StatusResponseTypeBad, "", string(bad))
 	case errors.Is(outcome, errLineTooLong): // after a literal
-		s.respond("BAD", "", "the line is too long")
+		s.respond(imap.StatusResponseTypeBad, "", "the line is too long")
 	default:
 		no, known := imapReply(outcome)
 		if !known {
 			logCommandFailed(s.c.log, s.user, s.name, outcome)
 		}
-		s.respond("NO", no.code, no.text)
+		s.respond(imap.StatusResponseTypeNo, no.code, no.text)
 	}
 	err := s.r.drop()
 	if errors.As(err, &bye) {
@@ -330,12 +332,12 @@ func (s *imapSession) answer(outcome error) error {
 	return err
 }
 
-func (s *imapSession) respond(status, code, text string) {
+func (s *imapSession) respond(status imap.StatusResponseType, code imap.ResponseCode, text string) {
 	s.c.WriteString(s.tag)
 	s.c.WriteString(" ")
-	s.c.WriteString(status)
+	s.c.WriteString(string(status))
 	if code != "" {
-		s.c.WriteString(" [" + code + "]")
+		s.c.WriteString(" [" + string(code) + "]")
 	}
 	s.c.WriteString(" " + text + "\r\n")
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // APPEND (RFC 9051, section 6.3.12). The message goes from the connection to tmp/ as it
@@ -104,13 +106,13 @@ func (s *imapSession) startAppend(a *imapAppend) (*mailboxDraft, error) {
 	case a.utf8 && !s.utf8:
 		return nil, imapBad("ENABLE UTF8=ACCEPT comes before UTF8") // RFC 6855, section 4
 	case a.size > s.door.appendLimit:
-		return nil, imapNo{"TOOBIG", fmt.Sprintf("messages here have at most %d bytes", s.door.appendLimit)} // RFC 7889, section 4
+		return nil, imapNo{imap.ResponseCodeTooBig, fmt.Sprintf("messages here have at most %d bytes", s.door.appendLimit)} // RFC 7889, section 4
 	case a.size == 0:
-		return nil, imapNo{"CANNOT", "a message has at least one byte"}
+		return nil, imapNo{imap.ResponseCodeCannot, "a message has at least one byte"}
 	}
 	draft, err := s.tree.draft(a.folder)
 	if errors.Is(err, errMailboxNotFound) {
-		return nil, imapNo{"TRYCREATE", "there is no such mailbox"} // RFC 9051, section 6.3.12
+		return nil, imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"} // RFC 9051, section 6.3.12
 	}
 	return draft, err
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // FETCH and UID FETCH (RFC 9051, sections 6.4.5 and 6.4.9).
@@ -42,7 +44,7 @@ func (s *imapSession) cmdFetch() error {
 	case f.err != nil:
 		return f.err
 	case f.cte:
-		return imapNo{"UNKNOWN-CTE", "a part is encoded in an unknown way"} // RFC 3516, section 4.3
+		return imapNo{imap.ResponseCodeUnknownCTE, "a part is encoded in an unknown way"} // RFC 3516, section 4.3
 	case f.gone && (!s.byUID() || items.reads()):
 		return errMailboxExpunged // RFC 2180, section 4.1.2
 	}
@@ -438,7 +440,7 @@ func imapAppendFlags(dst []byte, flags mailboxFlags, recent bool, keywords []str
 	}
 	for _, flag := range imapFlags {
 		if flags&flag.bit != 0 {
-			add(flag.name)
+			add(string(flag.name))
 		}
 	}
 	if recent {
@@ -457,14 +459,14 @@ func imapAppendFlags(dst []byte, flags mailboxFlags, recent bool, keywords []str
 
 // imapFlags are the system flags (RFC 9051, section 2.3.2).
 var imapFlags = []struct {
-	name string
+	name imap.Flag
 	bit  mailboxFlags
 }{
-	{`\Answered`, mailboxFlagAnswered},
-	{`\Flagged`, mailboxFlagFlagged},
-	{`\Deleted`, mailboxFlagDeleted},
-	{`\Seen`, mailboxFlagSeen},
-	{`\Draft`, mailboxFlagDraft},
+	{imap.FlagAnswered, mailboxFlagAnswered},
+	{imap.FlagFlagged, mailboxFlagFlagged},
+	{imap.FlagDeleted, mailboxFlagDeleted},
+	{imap.FlagSeen, mailboxFlagSeen},
+	{imap.FlagDraft, mailboxFlagDraft},
 }
 
 // imapAppendDate appends INTERNALDATE, in this machine's time zone.

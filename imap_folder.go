@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE.
@@ -89,7 +91,7 @@ func (s *imapSession) cmdDelete() error {
 		return err
 	}
 	if folder == "INBOX" {
-		return imapNo{"CANNOT", "INBOX cannot be deleted"} // RFC 9051, section 6.3.5
+		return imapNo{imap.ResponseCodeCannot, "INBOX cannot be deleted"} // RFC 9051, section 6.3.5
 	}
 	// Our own view of it would only be in the way. Other sessions hear that it is gone.
 	if s.selected != nil && s.selected.view.name() == folder {

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strings"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // LIST with RFC 5258's selection and return options, STATUS in it (RFC 5819), special
@@ -266,26 +268,31 @@ func (s *imapSession) listLine(list *imapList, n *imapListName) []byte {
 	case !list.subscribed && !n.exists && !n.children:
 		return nil // a subscription to what is not there
 	}
-	var attrs []string
+	var attrs []imap.MailboxAttr
 	switch {
 	case !n.exists && (list.extended || s.rev2):
-		attrs = append(attrs, `\NonExistent`) // RFC 5258, section 3.4; RFC 9051, section 7.3.1
+		attrs = append(attrs, imap.MailboxAttrNonExistent) // RFC 5258, section 3.4; RFC 9051, section 7.3.1
 	case !n.exists, n.closed:
-		attrs = append(attrs, `\Noselect`)
+		attrs = append(attrs, imap.MailboxAttrNoSelect)
 	}
 	if n.children {
-		attrs = append(attrs, `\HasChildren`)
+		attrs = append(attrs, imap.MailboxAttrHasChildren)
 	} else if n.exists || list.wantChildren {
-		attrs = append(attrs, `\HasNoChildren`)
+		attrs = append(attrs, imap.MailboxAttrHasNoChildren)
 	}
 	if list.wantSubscribed && n.subscribed {
-		attrs = append(attrs, `\Subscribed`)
+		attrs = append(attrs, imap.MailboxAttrSubscribed)
 	}
 	if n.use != "" && (list.wantSpecial || !list.extended) { // RFC 6154, section 2: a plain LIST may tell them
-		attrs = append(attrs, `\`+n.use)
+		attrs = append(attrs, imap.MailboxAttr(`\`+n.use))
 	}
 	out := append([]byte(nil), "* LIST ("...)
-	out = append(out, strings.Join(attrs, " ")...)
+	for i, attr := range attrs {
+		if i > 0 {
+			out = append(out, ' ')
+		}
+		out = append(out, attr...)
+	}
 	out = append(out, `) "`...)
 	out = append(out, s.door.separator, '"', ' ')
 	out = s.appendName(out, n.name)

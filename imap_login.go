@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // What comes before a mailbox: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS, AUTHENTICATE,
@@ -103,7 +105,7 @@ func (s *imapSession) cmdStartTLS() error {
 	if s.c.tlsState() != nil {
 		return imapBad("this connection is TLS already")
 	}
-	s.respond("OK", "", "begin TLS now")
+	s.respond(imap.StatusResponseTypeOK, "", "begin TLS now")
 	if err := s.c.startTLS(s.door.tls); err != nil {
 		return s.r.fail(err)
 	}
@@ -134,21 +136,21 @@ func (s *imapSession) cmdLogin() error {
 // login opens the user's mail.
 func (s *imapSession) login(user, password string) error {
 	if !s.mayLogin() {
-		return imapNo{"PRIVACYREQUIRED", "passwords are taken over TLS only"} // RFC 5530, section 3
+		return imapNo{imap.ResponseCodePrivacyRequired, "passwords are taken over TLS only"} // RFC 5530, section 3
 	}
 	name, err := s.door.auth.login(s.c.remoteAddr(), user, password)
 	switch {
 	case errors.Is(err, errAuthFailed):
 		logLoginFailed(s.c.log, user, s.name, err)
-		return imapNo{"AUTHENTICATIONFAILED", "no such user or wrong password"}
+		return imapNo{imap.ResponseCodeAuthenticationFailed, "no such user or wrong password"}
 	case err != nil:
 		logCommandFailed(s.c.log, user, s.name, err)
-		return imapNo{"UNAVAILABLE", "passwords cannot be checked now, try later"}
+		return imapNo{imap.ResponseCodeUnavailable, "passwords cannot be checked now, try later"}
 	}
 	tree, err := s.door.store.tree(name)
 	if err != nil {
 		logCommandFailed(s.c.log, name, s.name, err)
-		return imapNo{"UNAVAILABLE", "your mail cannot be opened now, the log says why"}
+		return imapNo{imap.ResponseCodeUnavailable, "your mail cannot be opened now, the log says why"}
 	}
 	s.user, s.tree, s.state = name, tree, imapAuthenticated
 	s.c.timeout = imapAutologout
@@ -172,7 +174,7 @@ func (s *imapSession) cmdAuthenticate() error {
 		return err
 	}
 	if !s.mayLogin() {
-		return imapNo{"PRIVACYREQUIRED", "passwords are taken over TLS only"}
+		return imapNo{imap.ResponseCodePrivacyRequired, "passwords are taken over TLS only"}
 	}
 	switch mechanism {
 	case "PLAIN":
@@ -180,7 +182,7 @@ func (s *imapSession) cmdAuthenticate() error {
 	case "LOGIN":
 		return s.authenticateLogin(initial, hasInitial)
 	}
-	return imapNo{"CANNOT", "there is no such mechanism here"}
+	return imapNo{imap.ResponseCodeCannot, "there is no such mechanism here"}
 }
 
 // authenticatePlain is SASL PLAIN (RFC 4616).
@@ -191,7 +193,7 @@ func (s *imapSession) authenticatePlain(initial string, hasInitial bool) error {
 	}
 	user, password, err := authParsePlain(message)
 	if err != nil {
-		return imapNo{"AUTHENTICATIONFAILED", err.Error()}
+		return imapNo{imap.ResponseCodeAuthenticationFailed, err.Error()}
 	}
 	return s.login(user, password)
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"strings"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // Mailbox names. To clients a name has the separator and the prefix that are
@@ -29,13 +31,13 @@ func (s *imapSession) folder(name string) (string, error) {
 	}
 	if s.door.prefix != "" {
 		if len(name) < len(s.door.prefix) || !strings.EqualFold(name[:len(s.door.prefix)], s.door.prefix) {
-			return "", imapNo{"CANNOT", "mailbox names begin with " + s.door.prefix + " here"}
+			return "", imapNo{imap.ResponseCodeCannot, "mailbox names begin with " + s.door.prefix + " here"}
 		}
 		name = name[len(s.door.prefix):]
 	}
 	if s.door.separator != '/' {
 		if strings.Contains(name, "/") {
-			return "", imapNo{"CANNOT", `this name has a "/", which folders here cannot have`}
+			return "", imapNo{imap.ResponseCodeCannot, `this name has a "/", which folders here cannot have`}
 		}
 		name = strings.ReplaceAll(name, string(s.door.separator), "/")
 	}
@@ -49,7 +51,7 @@ func (s *imapSession) decodeName(name string) (string, error) {
 	}
 	name, err := mailboxDecodeName(name)
 	if err != nil {
-		return "", imapNo{"CANNOT", "the name is not modified UTF-7"}
+		return "", imapNo{imap.ResponseCodeCannot, "the name is not modified UTF-7"}
 	}
 	return name, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 // Reading a command (RFC 9051, section 9). The reader knows the grammar's tokens and
@@ -307,7 +309,7 @@ func (r *imapReader) readLiteral() (string, error) {
 		return "", err
 	}
 	if size > imapLiteralMost || int64(r.literals)+size > imapLiteralsMost {
-		return "", imapNo{"TOOBIG", "this literal is too large"} // RFC 9051, section 4.3; said before it is sent
+		return "", imapNo{imap.ResponseCodeTooBig, "this literal is too large"} // RFC 9051, section 4.3; said before it is sent
 	}
 	r.literals += int(size)
 	if err := r.acceptLiteral(sync); err != nil {
@@ -394,7 +396,7 @@ func (r *imapReader) readList(item func() error) error {
 func (r *imapReader) readFlag() (bit mailboxFlags, keyword string, err error) {
 	if !r.take('\\') {
 		if keyword, err = r.readAtom(); len(keyword) > imapKeywordMost {
-			err = imapNo{"LIMIT", "a keyword is too long"}
+			err = imapNo{imap.ResponseCodeLimit, "a keyword is too long"}
 		}
 		return 0, keyword, err
 	}
@@ -403,7 +405,7 @@ func (r *imapReader) readFlag() (bit mailboxFlags, keyword string, err error) {
 		return 0, "", err
 	}
 	for _, flag := range imapFlags {
-		if strings.EqualFold(flag.name[1:], name) {
+		if strings.EqualFold(string(flag.name[1:]), name) {
 			return flag.bit, "", nil
 		}
 	}

@@ -1,6 +1,10 @@
 package main
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/emersion/go-imap/v2"
+)
 
 // A command's outcome is its error value, and the type says how far it reaches.
 
@@ -9,7 +13,10 @@ import "errors"
 type imapOK struct{ code, text string }
 
 // imapNo refuses this command: code is a response code without brackets, or "".
-type imapNo struct{ code, text string }
+type imapNo struct {
+	code imap.ResponseCode
+	text string
+}
 
 // imapBad says what is wrong with the command's syntax, or that it has no place here.
 type imapBad string
@@ -32,21 +39,21 @@ func imapReply(err error) (no imapNo, ok bool) {
 	case errors.As(err, &no):
 		return no, true
 	case errors.Is(err, errMailboxNotFound):
-		return imapNo{"NONEXISTENT", "there is no such mailbox"}, true
+		return imapNo{imap.ResponseCodeNonExistent, "there is no such mailbox"}, true
 	case errors.Is(err, errMailboxExists):
-		return imapNo{"ALREADYEXISTS", "there is such a mailbox already"}, true
+		return imapNo{imap.ResponseCodeAlreadyExists, "there is such a mailbox already"}, true
 	case errors.Is(err, errMailboxName):
-		return imapNo{"CANNOT", err.Error()}, true
+		return imapNo{imap.ResponseCodeCannot, err.Error()}, true
 	case errors.Is(err, errMailboxGone):
-		return imapNo{"NONEXISTENT", "the mailbox was deleted or renamed"}, true
+		return imapNo{imap.ResponseCodeNonExistent, "the mailbox was deleted or renamed"}, true
 	case errors.Is(err, errMailboxReadOnly):
 		return imapNo{"READ-ONLY", "the mailbox is open for reading only"}, true
 	case errors.Is(err, errMailboxFull):
-		return imapNo{"OVERQUOTA", "there is no space left on the disk"}, true
+		return imapNo{imap.ResponseCodeOverQuota, "there is no space left on the disk"}, true
 	case errors.Is(err, errMailboxKeywords):
-		return imapNo{"LIMIT", "this mailbox has as many keywords as it can have"}, true
+		return imapNo{imap.ResponseCodeLimit, "this mailbox has as many keywords as it can have"}, true
 	case errors.Is(err, errMailboxExpunged):
 		return imapNo{"EXPUNGEISSUED", "some of the messages are gone"}, true
 	}
-	return imapNo{"SERVERBUG", "something went wrong here, and was logged"}, false
+	return imapNo{imap.ResponseCodeServerBug, "something went wrong here, and was logged"}, false
 }

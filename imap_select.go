@@ -101,7 +101,7 @@ func (s *imapSession) tellKeywords() {
 	sel.keywords = append(make([]string, 0, len(keywords)), keywords...)
 	var names []string
 	for _, flag := range imapFlags {
-		names = append(names, flag.name)
+		names = append(names, string(flag.name))
 	}
 	names = append(names, "$Forwarded")
 	for _, keyword := range keywords {
