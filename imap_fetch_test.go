@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -169,7 +171,10 @@ func imapTestPipe(t *testing.T, overTCP bool) (client, server net.Conn) {
 			t.Fatal(err)
 		}
 		defer ln.Close()
-		if client, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		client, err = net.Dial("tcp", ln.Addr().String())
+		if errors.Is(err, syscall.ENETUNREACH) {
+			t.Skip("this machine has no network at all, not even to itself")
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		if server, err = ln.Accept(); err != nil {
