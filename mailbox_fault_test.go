@@ -125,9 +125,11 @@ func TestMailboxPermission(t *testing.T) {
 	if os.Getuid() == 0 {
 		t.Skip("root may do anything")
 	}
-	tree := testTree(t, testStore(t, t.TempDir()))
+	dir := t.TempDir()
+	tree := testTree(t, testStore(t, dir))
 	testDeliver(t, tree, "INBOX", testMail(1))
 	testView(t, tree, "INBOX").close()
+	tree = testTree(t, testStore(t, dir)) // one that has nothing in memory
 	cur := filepath.Join(tree.root, "cur")
 	must(t, os.Chmod(cur, 0))
 	if _, err := tree.view("INBOX", false, nil); err == nil || !strings.Contains(err.Error(), "permission denied") {
