@@ -49,6 +49,10 @@ type mailboxSettings struct {
 	now   func() time.Time // the clock; zero time while it is not believed
 	log   *slog.Logger
 	watch bool // use inotify where there is one; else poll every 30 s
+
+	// inbox are keywords that a new INBOX has from the first: there may be no room
+	// for their names on the disk when they are needed.
+	inbox []string
 }
 
 // mailboxStore has all users' mail. It outlives sessions and is safe for

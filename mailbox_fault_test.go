@@ -119,6 +119,28 @@ func TestMailboxExpungeFullDisk(t *testing.T) {
 	}
 }
 
+// The keywords of a new INBOX are there before the disk is full.
+func TestMailboxFirstKeywords(t *testing.T) {
+	st := testStore(t, t.TempDir())
+	st.inbox = []string{"Hidden"}
+	tree := testTree(t, st)
+	testDeliver(t, tree, "INBOX", testMail(1))
+	v := testView(t, tree, "INBOX")
+	for i, step := range []string{"create", "write", "sync"} {
+		testFault(t, step, "", syscall.ENOSPC)
+		flags, err := v.keywordFlags([]string{"Hidden"})
+		must(t, err)
+		op := []mailboxStoreOp{mailboxAdd, mailboxRemove}[i%2]
+		if _, err = v.store(v.uids(), op, flags, true, 0); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+		fileFault.Store(nil)
+		if m := v.messages(v.uids()); (m[0].flags&flags != 0) != (op == mailboxAdd) {
+			t.Errorf("%s: flags %b", step, m[0].flags)
+		}
+	}
+}
+
 // A Maildir that we may not read or write is an error that says so, and is fine as
 // soon as we may.
 func TestMailboxPermission(t *testing.T) {

@@ -55,13 +55,31 @@ func (t *mailboxTree) prepare() error {
 		return err
 	}
 	if uses == nil { // never before
-		if err := t.makeSpecial(); err != nil {
+		err := t.makeKeywords()
+		if err == nil {
+			err = t.makeSpecial()
+		}
+		if err != nil {
 			return mailboxError(err)
 		}
 	}
 	t.prepared = true
 	t.st.sweepTree(t)
 	return nil
+}
+
+// makeKeywords gives INBOX the keywords that it has from the first.
+func (t *mailboxTree) makeKeywords() error {
+	md, err := maildirOpen(t.root)
+	for _, name := range t.st.inbox {
+		if err == nil {
+			_, err = md.addKeyword(name)
+		}
+	}
+	if errors.Is(err, errMaildirKeywordsFull) {
+		return nil // an INBOX of another server's
+	}
+	return err
 }
 
 // makeSpecial makes the special folders that there are no folders for yet,

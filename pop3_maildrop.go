@@ -43,9 +43,9 @@ func popOpen(store *mailboxStore, user, onDelete string) (*popMaildrop, error) {
 	}
 	b := &popMaildrop{tree: tree, view: view, validity: view.uidValidity()}
 	if onDelete == "hide" {
-		// The keyword gets its letter while there is room on the disk: on a full one
-		// messages can still be renamed, and so be hidden. If this fails, it is tried
-		// again in UPDATE, where it matters.
+		// An INBOX from before may not have the keyword. It gets its letter while there is room
+		// on the disk: on a full one messages can still be renamed, and so be hidden. If this
+		// fails, it is tried again in UPDATE, where it matters.
 		_, _ = view.keywordFlags([]string{popHidden})
 	}
 	hidden := view.knownKeywordFlags([]string{popHidden})

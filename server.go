@@ -121,7 +121,11 @@ func (s *server) open(c *config, dir string) error {
 	if s.auth, err = s.openAuth(c); err != nil {
 		return err
 	}
-	s.store, err = newMailboxStore(mailboxSettings{root: c.storage.path, now: s.clk.now, log: s.log, watch: true})
+	store := mailboxSettings{root: c.storage.path, now: s.clk.now, log: s.log, watch: true}
+	if c.pop3.onDelete == "hide" && len(c.listen.pop3)+len(c.listen.pop3s) > 0 {
+		store.inbox = []string{popHidden}
+	}
+	s.store, err = newMailboxStore(store)
 	if err != nil {
 		return err
 	}
