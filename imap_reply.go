@@ -54,6 +54,8 @@ func imapReply(err error) (no imapNo, ok bool) {
 		return imapNo{imap.ResponseCodeLimit, "this mailbox has as many keywords as it can have"}, true
 	case errors.Is(err, errMailboxExpunged):
 		return imapNo{"EXPUNGEISSUED", "some of the messages are gone"}, true
+	case errors.Is(err, errMailboxLocked):
+		return imapNo{imap.ResponseCodeInUse, "another program keeps the mailbox locked, try again later"}, true
 	}
 	return imapNo{imap.ResponseCodeServerBug, "something went wrong here, and was logged"}, false
 }

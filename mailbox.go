@@ -41,6 +41,7 @@ var (
 	errMailboxFull     = errors.New("no space left") // ENOSPC, EDQUOT
 	errMailboxKeywords = errors.New("no more keywords in this folder")
 	errMailboxExpunged = errors.New("the message is gone")
+	errMailboxLocked   = errors.New("another program keeps the folder locked")
 )
 
 // mailboxSettings is what a store needs to know.
@@ -226,6 +227,8 @@ func mailboxError(err error) error {
 		return fmt.Errorf("%w (%v)", errMailboxFull, err)
 	case errors.Is(err, errMaildirKeywordsFull):
 		return errMailboxKeywords
+	case errors.Is(err, errMaildirLocked):
+		return fmt.Errorf("%w (%v)", errMailboxLocked, err)
 	}
 	return err
 }

@@ -195,3 +195,19 @@ func TestMailboxRemadeWhileAppended(t *testing.T) {
 	}
 	d.abort()
 }
+
+// A lock that stays is the mailbox's trouble of the moment, not a fault of ours.
+func TestMailboxStaysLocked(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1))
+	v := testView(t, tree, "INBOX")
+	testSync(t, v, true)
+	testFault(t, "create", "dovecot-uidlist.lock", errMaildirLocked)
+	_, err := v.store(v.uids(), mailboxAdd, mailboxFlagSeen, false, 0)
+	if !errors.Is(err, errMailboxLocked) {
+		t.Errorf("a mailbox that stays locked gives %v", err)
+	}
+	if no, ok := imapReply(err); !ok || no.code != "INUSE" { // RFC 5530, section 3
+		t.Errorf("IMAP says %v of it", no)
+	}
+}

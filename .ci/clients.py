@@ -8,6 +8,7 @@ import glob
 import imaplib
 import os
 import poplib
+import re
 import pty
 import select
 import smtplib
@@ -63,7 +64,7 @@ class Home:
         paths = glob.glob(os.path.join(self.mail, self.user, folder, "new", "*")) + \
             glob.glob(os.path.join(self.mail, self.user, folder, "cur", "*"))
         found = []
-        for path in sorted(paths, key=lambda p: os.path.basename(p)):
+        for path in sorted(paths, key=made):
             with open(path, "rb") as f:
                 found.append(f.read())
         return found
@@ -76,6 +77,12 @@ class Home:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as f:
                 f.write(m)
+
+
+def made(path):
+    """When a Maildir name says it was made: seconds, then microseconds, which stand without leading zeros."""
+    seconds, micro = re.match(r"(\d+)\.M(\d+)", os.path.basename(path)).groups()
+    return int(seconds), int(micro)
 
 
 def same(what, got, wanted):
@@ -298,7 +305,7 @@ tls_starttls off
 
 def local_maildir(path):
     found = []
-    for p in sorted(glob.glob(os.path.join(path, "new", "*")) + glob.glob(os.path.join(path, "cur", "*")), key=os.path.basename):
+    for p in glob.glob(os.path.join(path, "new", "*")) + glob.glob(os.path.join(path, "cur", "*")):
         with open(p, "rb") as f:
             found.append(f.read())
     return found
