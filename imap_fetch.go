@@ -114,6 +114,8 @@ type imapFetch struct {
 	wire     []byte
 	keywords []string
 	bodies   [imapFetchAhead]imapBody
+	known    mailboxSummaries
+	uids     []uint32
 
 	gone bool  // messages were gone
 	cte  bool  // a part's encoding is not known
@@ -128,6 +130,8 @@ const (
 	imapFetchBatchSeen = 16
 	imapFetchAhead     = 16 // messages that are read at once, on all cores
 	imapFetchOut       = 32 << 10
+
+	imapFetchBatchKnown = 128 // of a kilobyte each
 )
 
 // run tells of the messages at spans. The only errors it returns are those that
@@ -135,8 +139,11 @@ const (
 func (f *imapFetch) run(spans imapSpans) error {
 	f.keywords = f.view.keywords()
 	most := imapFetchBatch
-	if f.items.seen {
+	switch {
+	case f.items.seen:
 		most = imapFetchBatchSeen
+	case f.items.summary:
+		most = imapFetchBatchKnown
 	}
 	for _, span := range spans {
 		for span.from < span.to {
@@ -244,17 +251,21 @@ func (f *imapFetch) markSeen(messages []mailboxMessage) (marked []bool) {
 // summaries gives the summaries of messages, nil where there is none to be had.
 // Files that have to be read are read on all cores.
 func (f *imapFetch) summaries(messages []mailboxMessage) []*messageSummary {
-	list := make([]*messageSummary, len(messages))
-	var missing []int
+	f.uids = f.uids[:0]
 	for i := range messages {
-		if list[i] = f.view.knownSummary(messages[i].uid); list[i] == nil {
+		f.uids = append(f.uids, messages[i].uid)
+	}
+	list := f.view.knownSummaries(f.uids, &f.known)
+	var missing []int
+	for i := range list {
+		if list[i] == nil {
 			missing = append(missing, i)
 		}
 	}
 	errs := make([]error, len(missing))
 	imapParallel(len(missing), func(_, n int) {
 		i := missing[n]
-		list[i], errs[n] = f.view.summary(messages[i].uid)
+		list[i], errs[n] = f.view.readSummary(messages[i].uid)
 	})
 	for _, err := range errs {
 		f.fail(err)

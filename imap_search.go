@@ -57,6 +57,8 @@ type imapSearch struct {
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
+	known   mailboxSummaries
+	uids    []uint32
 }
 
 // imapSearchWorker is what one core needs for its messages, one after the other.
@@ -79,7 +81,7 @@ type imapSearchMessage struct {
 }
 
 const (
-	imapSearchBatch = 1024
+	imapSearchBatch = 512
 	imapSearchSmall = 1 << 20 // larger messages are not read into memory
 )
 
@@ -164,9 +166,13 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 			open = append(open, imapSearchOpen{i, n})
 		}
 	}
+	known := s.summaries(messages, open)
 	imapParallel(len(open), func(worker, i int) {
 		m := imapSearchMessage{mailboxMessage: messages[open[i].message], index: at + open[i].place,
 			search: s, worker: &s.workers[worker]}
+		if known != nil {
+			m.summary = known[i]
+		}
 		said[open[i].place] = m.decide()
 	})
 	for i := range s.workers {
@@ -180,6 +186,19 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 		}
 	}
 	return hits, nil
+}
+
+// summaries gives what is kept of messages that are not decided yet, nil where nothing is,
+// if that is going to be asked for.
+func (s *imapSearch) summaries(messages []mailboxMessage, open []imapSearchOpen) []*messageSummary {
+	if !s.has[imapCostSummary] || len(open) == 0 {
+		return nil
+	}
+	s.uids = s.uids[:0]
+	for _, o := range open {
+		s.uids = append(s.uids, messages[o.message].uid)
+	}
+	return s.view.knownSummaries(s.uids, &s.known)
 }
 
 // imapSearchOpen is a message that is not decided yet.
@@ -242,7 +261,9 @@ func (m *imapSearchMessage) learn() (err error) {
 			m.size, err = view.size(m.uid)
 		}
 	case imapCostSummary:
-		m.summary, err = view.summary(m.uid)
+		if m.summary == nil {
+			m.summary, err = view.readSummary(m.uid)
+		}
 	case imapCostHeader:
 		err = m.readHeader()
 	case imapCostText:

@@ -22,6 +22,7 @@ import (
 //	mailbox        one folder, its records in memory           mailbox_record.go
 //	               brought up to what is on disk               mailbox_refresh.go
 //	               flags, expunge, copy                        mailbox_change.go
+//	               what of it is kept on disk                  mailbox_index.go
 //	mailboxView    one session's numbering of a mailbox        mailbox_view.go
 //	mailboxDraft   a message on its way in                     mailbox_draft.go
 //
@@ -68,6 +69,11 @@ type mailboxStore struct {
 	folders map[string]*mailbox     // by path
 	idle    []*mailbox              // loaded without a view, the longest idle first
 	summary mailboxSummaryBudget
+
+	unsavedMu sync.Mutex // guards all below; nothing else is locked while it is held
+	unsaved   map[*mailbox]bool
+	saveTimer *time.Timer
+	saved     bool // for the last time: the store is closed
 }
 
 // mailboxIdleTime is how long a mailbox stays in memory after its last view
@@ -90,8 +96,12 @@ func newMailboxStore(settings mailboxSettings) (*mailboxStore, error) {
 	return st, nil
 }
 
-// close stops watching. Views that are still open see no more changes by others.
-func (st *mailboxStore) close() { st.watcher.close() }
+// close stops watching, and writes what is not yet written. Views that are still open see
+// no more changes by others.
+func (st *mailboxStore) close() {
+	st.watcher.close()
+	st.saveAll()
+}
 
 // tree gives a user's folders; the first call makes the Maildir and Drafts,
 // Sent, Trash, Junk, Archive. user is a canonical name that auth knows, and so a
@@ -143,6 +153,8 @@ func (st *mailboxStore) forget(path string) {
 		return
 	}
 	mb.mu.Lock()
+	mb.saveIndex() // in the folder's new place, if it was renamed
+	mb.closeIndex()
 	mb.gone.Store(true)
 	wake := mb.others(nil)
 	mb.mu.Unlock()
@@ -215,6 +227,7 @@ func (st *mailboxStore) unloadOldest() {
 	mb := st.idle[0]
 	st.idle = st.idle[1:]
 	mb.mu.Lock() // nobody holds the mailbox, so nobody keeps its lock
+	mb.saveIndex()
 	mb.unload()
 	mb.mu.Unlock()
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"time"
 )
@@ -42,6 +41,9 @@ func (mb *mailbox) adopt(fresh []mailboxFound, sure uint32) error {
 		mb.passes++
 		defer func() { mb.passes-- }()
 		return mb.scan(true)
+	}
+	if err := mb.takeArrivals(); err != nil {
+		mb.indexFailed(err)
 	}
 	modSeq := uint64(0)
 	mb.grow(len(fresh))
@@ -245,7 +247,8 @@ func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, 
 		return !mine[base] && (early || mb.find(uid) >= 0)
 	}, lines)
 	if err == nil {
-		mb.list, mb.dead = list, nil
+		mb.list = list
+		mb.forgetDead()
 	}
 	return err
 }
@@ -263,12 +266,30 @@ func (mb *mailbox) buryEarly(below uint32) {
 
 // bury notes that the uidlist has a line that is of no more use.
 func (mb *mailbox) bury(base string) {
+	hash := mailboxBaseHash(base)
+	if _, known := mb.dead[hash]; known {
+		return
+	}
 	if mb.dead == nil {
 		mb.dead = map[uint64]struct{}{}
 	}
-	mb.dead[mailboxBaseHash(base)] = struct{}{}
+	mb.dead[hash] = struct{}{}
+	if mb.index.file != nil {
+		mb.index.dead = append(mb.index.dead, hash)
+	}
 }
 
-var mailboxHashSeed = maphash.MakeSeed()
+// forgetDead notes that the uidlist has no such lines, or that they are going to be found
+// again.
+func (mb *mailbox) forgetDead() {
+	mb.dead, mb.index.dead, mb.index.deadGone = nil, nil, true
+}
 
-func mailboxBaseHash(base string) uint64 { return maphash.String(mailboxHashSeed, base) }
+// mailboxBaseHash is FNV-1a of a base name, never 0: the index keeps it.
+func mailboxBaseHash(base string) uint64 {
+	hash := uint64(14695981039346656037)
+	for i := range len(base) {
+		hash = (hash ^ uint64(base[i])) * 1099511628211
+	}
+	return max(hash, 1)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -376,6 +377,16 @@ type mailboxArrival struct {
 
 	src  *mailbox      // where files were moved from, if they were
 	from []mailboxFile // their names there
+
+	known   []mailboxArrivalKnown // of each file
+	knownOf *mailbox              // whose index has the texts
+}
+
+// mailboxArrivalKnown is what is known of a message before it arrives.
+type mailboxArrivalKnown struct {
+	date    int64  // INTERNALDATE, -1 if not known
+	text    uint32 // place in knownOf's index, 0: none
+	summary *messageSummary
 }
 
 // arrive runs fill, which puts files into new/ or cur/, gives them UIDs, makes all
@@ -399,14 +410,34 @@ func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
 		return err
 	}
 	modSeq := uint64(0)
+	var texts maildirIndexTexts
 	for i, f := range a.files {
 		if modSeq == 0 {
 			modSeq = mb.nextModSeq()
 		}
-		mb.add(a.lines[i].uid, f.name, f.cur, a.lines[i].fields, modSeq)
+		r := mb.add(a.lines[i].uid, f.name, f.cur, a.lines[i].fields, modSeq)
+		a.tell(r, i, &texts)
 	}
 	mb.absorb()
 	return done(a)
+}
+
+// tell gives a new record what is known of file i.
+func (a *mailboxArrival) tell(r *mailboxRecord, i int, texts *maildirIndexTexts) {
+	known := a.known[i]
+	r.date = known.date
+	switch {
+	case known.summary != nil:
+		a.mb.keepSummary(r, known.summary)
+	case known.text != 0 && a.knownOf.index.file != nil && a.mb.index.file != nil:
+		if i%1024 == 0 {
+			a.knownOf.index.file.texts(texts, len(a.files) > 1)
+		}
+		if text := texts.entry(known.text); len(text) > 8 {
+			ours := binary.LittleEndian.AppendUint64(nil, mailboxBaseHash(a.mb.base(r)))
+			a.mb.keepText(r, append(ours, text[8:]...))
+		}
+	}
 }
 
 // makeDurable gives the files UIDs and syncs their names and the list.
@@ -461,7 +492,8 @@ func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error 
 		}
 		a.src, a.from = src, append(a.from, from)
 	}
-	a.put(to, base)
+	a.knownOf = src
+	a.put(to, base, mailboxArrivalKnown{date: r.date, text: r.text})
 	return nil
 }
 
@@ -480,8 +512,9 @@ func (mb *mailbox) movedAway(uids []uint32) error {
 	return err
 }
 
-func (a *mailboxArrival) put(to mailboxFile, base string) {
+func (a *mailboxArrival) put(to mailboxFile, base string, known mailboxArrivalKnown) {
 	a.files = append(a.files, to)
+	a.known = append(a.known, known)
 	a.lines = append(a.lines, maildirUidline{base: base})
 	a.inNew, a.inCur = a.inNew || !to.cur, a.inCur || to.cur
 }

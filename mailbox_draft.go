@@ -8,8 +8,10 @@ import (
 // mailboxDraft is a message on its way into a folder, states D1 to D5 (see
 // maildir_deliver.go). One goroutine uses it. deliver or append end it, or abort.
 type mailboxDraft struct {
-	mb    *mailbox
-	draft *maildirDraft
+	mb      *mailbox
+	draft   *maildirDraft
+	date    time.Time
+	summary *messageSummary // nil if it could not be made
 }
 
 // draft begins a message (D1). errMailboxNotFound if there is no such folder.
@@ -22,7 +24,7 @@ func (t *mailboxTree) draft(name string) (*mailboxDraft, error) {
 	if err != nil {
 		return nil, mb.failed(err)
 	}
-	return &mailboxDraft{mb, d}, nil
+	return &mailboxDraft{mb: mb, draft: d}, nil
 }
 
 // Write adds to the message (D2). errMailboxFull when the disk is.
@@ -37,8 +39,25 @@ func (d *mailboxDraft) size() int64 { return d.draft.disk }
 // reader gives what was written so far.
 func (d *mailboxDraft) reader() (io.ReaderAt, error) { return d.draft.reader() }
 
-// finish ends writing (D3): the file has its date and is synced.
-func (d *mailboxDraft) finish(date time.Time) error { return d.mb.failed(d.draft.sync(date)) }
+// finish ends writing (D3): the file has its date and is synced. While the disk is at it, the
+// message is summarized for the index.
+func (d *mailboxDraft) finish(date time.Time) error {
+	d.date = date
+	r, err := d.draft.reader()
+	if err != nil {
+		return d.mb.failed(err)
+	}
+	size, done := d.size(), make(chan *messageSummary, 1)
+	go func() {
+		s, err := messageSummarize(io.NewSectionReader(r, 0, size))
+		if err != nil {
+			s = nil // who reads the message later meets the error again
+		}
+		done <- s
+	}()
+	err = d.draft.sync(date, func() { d.summary = <-done })
+	return d.mb.failed(err)
+}
 
 // linkTo gives another folder (of any user) the same finished message, at D3.
 func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error) {
@@ -50,7 +69,7 @@ func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error
 	if err != nil {
 		return nil, mb.failed(err)
 	}
-	return &mailboxDraft{mb, linked}, nil
+	return &mailboxDraft{mb, linked, d.date, d.summary}, nil
 }
 
 // abort gives the message up; nothing of it is left.
@@ -62,6 +81,9 @@ func (d *mailboxDraft) abort() { d.draft.abort() }
 func mailboxDeliver(drafts []*mailboxDraft) []error {
 	errs := make([]error, len(drafts))
 	for i, d := range drafts {
+		if d.summary != nil { // before the file is seen
+			d.mb.arrives(d.draft.sizedBase(), d.date, d.summary)
+		}
 		if _, err := d.draft.deliver(false, 0); err != nil {
 			d.abort()
 			errs[i] = mailboxError(err)
@@ -136,6 +158,6 @@ func (a *mailboxArrival) deliver(d *mailboxDraft, flags mailboxFlags) error {
 		return err
 	}
 	base, _, _, _ := maildirParse(name)
-	a.put(mailboxFile{name, bits != 0}, base)
+	a.put(mailboxFile{name, bits != 0}, base, mailboxArrivalKnown{date: max(0, d.date.Unix()), summary: d.summary})
 	return nil
 }

@@ -52,9 +52,11 @@ type mailbox struct {
 	passes             int       // scans within a scan, for files that it may have missed
 	newUnsynced        bool      // names left new/ and it was not synced since
 
-	summaries map[uint32]*messageSummary
-	timer     *time.Timer // refreshes for sessions that wait; nil until needed
-	timerAt   time.Time   // when; zero if it is not set
+	index     mailboxIndex
+	arrivals  mailboxArrivals            // has a mutex of its own
+	summaries map[uint32]*messageSummary // while there is no index
+	timer     *time.Timer                // refreshes for sessions that wait; nil until needed
+	timerAt   time.Time                  // when; zero if it is not set
 }
 
 // mailboxRecord is one message, small: with its name it is to stay below 100
@@ -65,6 +67,7 @@ type mailboxRecord struct {
 	size    int64 // in wire form
 	base    uint32
 	uid     uint32
+	text    uint32       // place of the summary in the index, 0 if it has none
 	flags   maildirFlags // as the file name has them
 	baseLen uint8
 	state   mailboxRecordState
@@ -77,6 +80,8 @@ const (
 	mailboxInNew   mailboxRecordState = 1 << iota // the file is in new/
 	mailboxIsOdd                                  // its name is not what maildir.fileName gives; see mailbox.odd
 	mailboxScanned                                // seen by the scan that is going on
+	mailboxIndexed                                // the index has it, perhaps as it was earlier
+	mailboxTouched                                // it has changed since the index was written
 )
 
 // mailboxOdd is a file name that cannot be made from base and flags, and the
@@ -158,15 +163,27 @@ func (mb *mailbox) setName(r *mailboxRecord, name string, cur bool) {
 	} else if canonical {
 		canonical = mb.md.isFileName(name, base, flags)
 	}
+	mb.touch(r)
 	if canonical && letters == "" {
 		delete(mb.odd, r.uid)
 		return
 	}
+	r.state |= mailboxIsOdd
+	mb.setOdd(r.uid, mailboxOdd{name, letters})
+}
+
+func (mb *mailbox) setOdd(uid uint32, odd mailboxOdd) {
 	if mb.odd == nil {
 		mb.odd = map[uint32]mailboxOdd{}
 	}
-	r.state |= mailboxIsOdd
-	mb.odd[r.uid] = mailboxOdd{name, letters}
+	mb.odd[uid] = odd
+}
+
+func (mb *mailbox) setPopUIDL(uid uint32, uidl string) {
+	if mb.popUIDLs == nil {
+		mb.popUIDLs = map[uint32]string{}
+	}
+	mb.popUIDLs[uid] = uidl
 }
 
 // grow makes room for the records of many new files at once.
@@ -181,26 +198,53 @@ func (mb *mailbox) grow(files int) {
 // add appends a record; uid is above all others.
 func (mb *mailbox) add(uid uint32, name string, cur bool, fields string, modSeq uint64) *mailboxRecord {
 	base, _, _, _ := maildirParse(name)
-	wire := maildirSize(base, ",W=")
-	mb.records = append(mb.records, mailboxRecord{uid: uid, modSeq: modSeq, date: -1, size: wire,
+	r := &mb.records[mb.appendRecord(uid, []byte(base))]
+	r.size, r.modSeq = maildirSize(base, ",W="), modSeq
+	mb.count.Store(int32(len(mb.records)))
+	mb.setName(r, name, cur)
+	if uidl, ok := maildirField(fields, 'P'); ok {
+		mb.setPopUIDL(uid, uidl)
+	}
+	mb.meetArrival(r)
+	return r
+}
+
+// appendRecord makes room for a record and gives its index.
+func (mb *mailbox) appendRecord(uid uint32, base []byte) int {
+	mb.records = append(mb.records, mailboxRecord{uid: uid, date: -1, size: -1,
 		base: uint32(len(mb.bases)), baseLen: uint8(len(base))})
 	mb.bases = append(mb.bases, base...)
 	mb.uids = append(mb.uids, uid)
-	mb.count.Store(int32(len(mb.records)))
-	r := &mb.records[len(mb.records)-1]
-	mb.setName(r, name, cur)
-	if uidl, ok := maildirField(fields, 'P'); ok {
-		if mb.popUIDLs == nil {
-			mb.popUIDLs = map[uint32]string{}
-		}
-		mb.popUIDLs[uid] = uidl
-	}
-	return r
+	return len(mb.records) - 1
 }
 
 // drop removes the records that gone says, and remembers them as expunged.
 func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
 	modSeq := uint64(0)
+	mb.dropRecords(gone, func(r *mailboxRecord) {
+		if modSeq == 0 {
+			modSeq = mb.nextModSeq()
+		}
+		mb.bury(mb.base(r))
+		mb.st.summary.drop(mb, r.uid)
+		mb.expunged = append(mb.expunged, mailboxExpunged{r.uid, modSeq})
+		if mb.index.file != nil {
+			mb.index.expunged = append(mb.index.expunged, mailboxExpunged{r.uid, modSeq})
+		}
+	})
+	if modSeq == 0 {
+		return
+	}
+	mb.st.saveSoon(mb)
+	if len(mb.expunged) > mailboxExpungedMost {
+		mb.expunged = slices.Clone(mb.expunged[len(mb.expunged)-mailboxExpungedMost/2:])
+		mb.index.since = mb.expunged[0].modSeq + 1 // of those expunged together with the first, some are forgotten
+	}
+	mb.count.Store(int32(len(mb.records)))
+}
+
+// dropRecords removes the records that gone says, after last has seen them.
+func (mb *mailbox) dropRecords(gone func(r *mailboxRecord) bool, last func(r *mailboxRecord)) {
 	kept := mb.records[:0]
 	for i := range mb.records {
 		r := &mb.records[i]
@@ -208,33 +252,24 @@ func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
 			kept = append(kept, *r)
 			continue
 		}
-		if modSeq == 0 {
-			modSeq = mb.nextModSeq()
-		}
 		if !r.inCur() {
 			mb.unread--
 		}
 		if r.misses > 0 {
 			mb.missing--
 		}
-		mb.bury(mb.base(r))
+		last(r)
 		delete(mb.odd, r.uid)
 		delete(mb.popUIDLs, r.uid)
-		mb.st.summary.drop(mb, r.uid)
-		mb.expunged = append(mb.expunged, mailboxExpunged{r.uid, modSeq})
 	}
-	if modSeq == 0 {
+	if len(kept) == len(mb.records) {
 		return
-	}
-	if len(mb.expunged) > mailboxExpungedMost {
-		mb.expunged = slices.Clone(mb.expunged[len(mb.expunged)-mailboxExpungedMost/2:])
 	}
 	mb.records = kept
 	mb.uids = make([]uint32, len(kept))
 	for i := range kept {
 		mb.uids[i] = kept[i].uid
 	}
-	mb.count.Store(int32(len(kept)))
 	if len(mb.bases) > 4096 && len(mb.bases) > 160*len(kept) {
 		mb.packBases()
 	}
@@ -254,12 +289,19 @@ func (mb *mailbox) packBases() {
 
 // unload gives back the memory of a mailbox that nobody looks at.
 func (mb *mailbox) unload() {
-	mb.st.summary.dropAll(mb)
-	mb.loaded, mb.list, mb.records, mb.bases, mb.uids = false, nil, nil, nil, nil
-	mb.odd, mb.popUIDLs, mb.early, mb.expunged = nil, nil, nil, nil
-	mb.dead, mb.unread, mb.missing = nil, 0, 0
+	mb.closeIndex()
+	mb.forgetRecords()
+	mb.loaded, mb.list, mb.early = false, nil, nil
 	mb.keywords, mb.keywordStamp, mb.forwarded = nil, time.Time{}, 0
 	mb.newStamp, mb.curStamp, mb.scanDue = time.Time{}, time.Time{}, time.Time{}
+}
+
+// forgetRecords forgets all messages.
+func (mb *mailbox) forgetRecords() {
+	mb.st.summary.dropAll(mb)
+	mb.records, mb.bases, mb.uids = nil, nil, nil
+	mb.odd, mb.popUIDLs, mb.expunged = nil, nil, nil
+	mb.dead, mb.unread, mb.missing = nil, 0, 0
 	mb.count.Store(0)
 }
 

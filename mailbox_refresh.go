@@ -174,10 +174,15 @@ func (mb *mailbox) refreshKeywords() error {
 
 // load reads a mailbox that is not in memory.
 func (mb *mailbox) load() error {
-	mb.modSeq = max(mb.modSeq, mb.nextModSeq())
-	err := mb.readList()
-	if err == nil {
-		mb.loaded = true
+	listed, settled := mb.loadIndex()
+	if mb.index.whole || mb.index.file == nil {
+		mb.modSeq = max(mb.modSeq, mb.nextModSeq())
+	}
+	var err error
+	if !listed {
+		err = mb.readList()
+	}
+	if mb.loaded = err == nil; mb.loaded && !settled {
 		err = mb.scanForEarly()
 	}
 	if err == nil && mb.list == nil {
@@ -213,16 +218,22 @@ func (mb *mailbox) readList() error {
 			mb.reset()
 			return mb.load()
 		}
+		mb.loseIndex()
 		return nil // adopt makes one
 	case err != nil:
 		return err
+	case old == nil && list.validity != mb.index.validity:
+		mb.loseIndex()
 	case old != nil && list.validity != old.validity:
 		mb.reset()
 		return mb.load()
 	}
 	mb.list = list
-	if whole && old != nil {
-		mb.checkRecords(lines)
+	if whole && len(mb.records) > 0 {
+		lost := old == nil && mb.indexLacks(lines)
+		if mb.checkRecords(lines); lost {
+			mb.loseIndex()
+		}
 	}
 	if mb.early == nil {
 		mb.early = make(map[string]maildirUidline, len(lines))
@@ -239,7 +250,7 @@ func (mb *mailbox) readList() error {
 // written anew. Where they differ the list is right: the message gets the UID
 // that the list has, and its old UID is gone.
 func (mb *mailbox) checkRecords(lines []maildirUidline) {
-	mb.early, mb.dead = nil, nil
+	mb.early = nil
 	next := 0
 	before := len(mb.records)
 	mb.drop(func(r *mailboxRecord) bool {
@@ -248,7 +259,7 @@ func (mb *mailbox) checkRecords(lines []maildirUidline) {
 		}
 		return next == len(lines) || lines[next].uid != r.uid || lines[next].base != mb.base(r)
 	})
-	mb.dead = nil // what drop has noted is not in the new list
+	mb.forgetDead() // what drop has noted is not in the new list, or comes again
 	if len(mb.records) != before {
 		mb.curStamp = time.Time{}
 	}

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// What is dear to compute of a message is kept in memory, within a budget shared by
-// all mailboxes, so that a client that lists a folder again does not have every file
-// read again.
+// What is dear to compute of a message is kept, so that a client that lists a folder
+// again does not have every file read again: in letterbox.index.text, or, where that cannot be
+// written, in memory, within a budget shared by all mailboxes.
 
 // mailboxSummaryMost is the budget in bytes.
 const mailboxSummaryMost = 24 << 20
@@ -73,10 +73,14 @@ func (b *mailboxSummaryBudget) forget(mb *mailbox) {
 // summary gives what the store keeps of a message's content, reading the file
 // if need be. It is not to be changed. errMailboxExpunged if the message is gone.
 func (v *mailboxView) summary(uid uint32) (*messageSummary, error) {
-	budget := &v.mb.st.summary
-	if s := budget.get(v.mb, uid); s != nil {
+	if s := v.knownSummary(uid); s != nil {
 		return s, nil
 	}
+	return v.readSummary(uid)
+}
+
+// readSummary is summary for a message of which none is kept.
+func (v *mailboxView) readSummary(uid uint32) (*messageSummary, error) {
 	f, err := v.open(uid)
 	if err != nil {
 		return nil, err
@@ -89,17 +93,13 @@ func (v *mailboxView) summary(uid uint32) (*messageSummary, error) {
 	err = v.record(uid, func(r *mailboxRecord) error {
 		if r.size < 0 {
 			r.size = s.wireSize
+			v.mb.touch(r)
 		}
-		budget.put(v.mb, uid, s)
+		v.mb.keepSummary(r, s)
 		return nil
 	})
 	if errors.Is(err, errMailboxExpunged) || errors.Is(err, errMailboxGone) {
 		err = nil // the file is open still: the answer is right
 	}
 	return s, err
-}
-
-// knownSummary is summary without reading the file: nil if none is kept.
-func (v *mailboxView) knownSummary(uid uint32) *messageSummary {
-	return v.mb.st.summary.get(v.mb, uid)
 }

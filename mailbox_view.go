@@ -350,6 +350,7 @@ func (v *mailboxView) date(uid uint32) (date time.Time, err error) {
 			}
 			r = &v.mb.records[v.mb.find(uid)]
 			r.date = max(0, info.ModTime().Unix())
+			v.mb.touch(r)
 		}
 		date = time.Unix(r.date, 0)
 		return nil
@@ -377,7 +378,11 @@ func (v *mailboxView) size(uid uint32) (int64, error) {
 	if size, err = io.Copy(io.Discard, messageWire(f, 0, info.Size())); err != nil {
 		return 0, err
 	}
-	return size, v.record(uid, func(r *mailboxRecord) error { r.size = size; return nil })
+	return size, v.record(uid, func(r *mailboxRecord) error {
+		r.size = size
+		v.mb.touch(r)
+		return nil
+	})
 }
 
 // open opens a message's file for reading. errMailboxExpunged if it is gone.

@@ -30,6 +30,7 @@ import (
 //	maildir_keywords.go   dovecot-keywords
 //	maildir_root.go       a user's root: folders, subscriptions
 //	maildir_validity.go   dovecot-uidvalidity
+//	maildir_index.go      letterbox.index and letterbox.index.text
 //	maildir_sweep.go      what crashed programs leave behind
 
 // maildir is one folder. It is safe for concurrent use.
@@ -167,6 +168,19 @@ func (md *maildir) stamp() (newTime, curTime time.Time, err error) {
 		curTime, err = md.stampDir(true)
 	}
 	return newTime, curTime, err
+}
+
+// inodes tells new/ and cur/ from others that were made in their place. 0 where that
+// cannot be known.
+func (md *maildir) inodes() (newInode, curInode uint64) {
+	var st unix.Stat_t
+	if unix.Stat(md.dir(false), &st) == nil {
+		newInode = uint64(st.Ino)
+	}
+	if unix.Stat(md.dir(true), &st) == nil {
+		curInode = uint64(st.Ino)
+	}
+	return newInode, curInode
 }
 
 func (md *maildir) stampDir(cur bool) (time.Time, error) {

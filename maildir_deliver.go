@@ -63,15 +63,17 @@ func (d *maildirDraft) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sync ends writing (D3): the file gets its date and is synced.
-func (d *maildirDraft) sync(date time.Time) error {
-	if err := os.Chtimes(d.file.Name(), date, date); err != nil {
+// sync ends writing (D3): the file gets its date and is synced. read waits for whoever
+// reads it meanwhile, and is called before the file is closed.
+func (d *maildirDraft) sync(date time.Time, read func()) error {
+	err := os.Chtimes(d.file.Name(), date, date)
+	if err == nil {
+		err = fileSync(d.file)
+	}
+	if read(); err != nil {
 		return err
 	}
-	if err := fileSync(d.file); err != nil {
-		return err
-	}
-	err := d.file.Close()
+	err = d.file.Close()
 	d.file = nil
 	return err
 }
@@ -106,7 +108,7 @@ func (d *maildirDraft) linkTo(to *maildir) (*maildirDraft, error) {
 // deliver is D4: the file gets its name in new/, or in cur/ with flags. D5 is
 // syncDirs.
 func (d *maildirDraft) deliver(cur bool, flags maildirFlags) (name string, err error) {
-	name = maildirWithSizes(d.base, d.disk, d.wire)
+	name = d.sizedBase()
 	if cur {
 		name = d.md.fileName(name, flags, "")
 	}
@@ -116,6 +118,9 @@ func (d *maildirDraft) deliver(cur bool, flags maildirFlags) (name string, err e
 	d.close()
 	return name, nil
 }
+
+// sizedBase is the base name that deliver gives.
+func (d *maildirDraft) sizedBase() string { return maildirWithSizes(d.base, d.disk, d.wire) }
 
 // abort removes the file from tmp/, whatever the state; what deliver has renamed
 // stays.

@@ -283,3 +283,12 @@ func maildirProcessBegan(pid int) (time.Time, bool) {
 	ticks, err := strconv.ParseInt(fields[19], 10, 64)
 	return booted.Add(time.Duration(ticks) * 10 * time.Millisecond), err == nil
 }
+
+// maildirBoot names the time since this machine was started, "" if that is not known.
+var maildirBoot = sync.OnceValue(func() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "" // not Linux
+	}
+	return strings.TrimSpace(string(id))
+})

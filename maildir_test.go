@@ -182,7 +182,7 @@ func testDeliverTo(md *maildir, text string) (string, error) {
 			return "", err
 		}
 	}
-	if err := d.sync(time.Unix(1e9, 0)); err != nil {
+	if err := d.sync(time.Unix(1e9, 0), func() {}); err != nil {
 		d.abort()
 		return "", err
 	}
@@ -232,7 +232,7 @@ func TestMaildirLinkTo(t *testing.T) {
 		must(t, err)
 		_, err = d.Write([]byte("text\r\n"))
 		must(t, err)
-		must(t, d.sync(time.Unix(1e9, 0)))
+		must(t, d.sync(time.Unix(1e9, 0), func() {}))
 		linked, err := d.linkTo(b)
 		must(t, err)
 		for _, d := range []*maildirDraft{d, linked} {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -457,4 +459,64 @@ func maildirUidlineParse(text []byte, old bool) (uid uint32, fields, base string
 	fields, base, ok = strings.Cut(rest[1:], ":")
 	base, _, _, _ = maildirParse(base)
 	return uint32(n), strings.TrimSuffix(fields, " "), base, ok && base != ""
+}
+
+// note says what the file was when it was read, for uidlistNoted; nil if that would not
+// be enough to go on from there.
+func (list *maildirUidlist) note() []byte {
+	st, ok := maildirSys(list.info)
+	if !ok || list.old || list.courier || list.torn || list.guid == "" {
+		return nil
+	}
+	b := binary.AppendUvarint(nil, uint64(st.Ino))
+	b = binary.AppendUvarint(b, uint64(list.info.Size()))
+	b = binary.AppendVarint(b, list.info.ModTime().UnixNano())
+	for _, n := range []uint64{uint64(list.validity), uint64(list.next), uint64(list.lines), uint64(list.end)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	for _, s := range []string{list.guid, list.extra, string(list.before)} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+// uidlistNoted gives the list that a note is of, if the file is still the one that was
+// read then; else nil.
+func (md *maildir) uidlistNoted(note []byte) *maildirUidlist {
+	var n [7]uint64
+	for i := range n {
+		v, size := binary.Uvarint(note)
+		if size <= 0 {
+			return nil
+		}
+		n[i], note = v, note[size:]
+	}
+	var texts [3]string
+	for i := range texts {
+		length, size := binary.Uvarint(note)
+		if size <= 0 || length > uint64(len(note)-size) {
+			return nil
+		}
+		texts[i], note = string(note[size:size+int(length)]), note[size+int(length):]
+	}
+	info, err := os.Stat(md.uidlistPath())
+	if err != nil {
+		return nil
+	}
+	st, ok := maildirSys(info)
+	modTime := int64(n[2]>>1) ^ -int64(n[2]&1) // as binary.AppendVarint has it
+	if !ok || uint64(st.Ino) != n[0] || uint64(info.Size()) != n[1] || info.ModTime().UnixNano() != modTime {
+		return nil
+	}
+	return &maildirUidlist{validity: uint32(n[3]), next: uint32(n[4]), lines: int(n[5]), end: int64(n[6]),
+		guid: texts[0], extra: texts[1], before: []byte(texts[2]), info: info}
+}
+
+func maildirSys(info os.FileInfo) (*syscall.Stat_t, bool) {
+	if info == nil {
+		return nil, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return st, ok
 }

@@ -1,0 +1,478 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Two files beside the messages keep what is dear to find out. What is in them is the
+// mailbox room's affair (mailbox_index.go); here is how it is kept.
+//
+//	letterbox.index        blocks: read from the first to the last when the folder is opened
+//	letterbox.index.text   entries: one a message, each read when it is asked for
+//
+// Both are caches. They are never synced, may be deleted at any moment, and are written
+// by one process at a time: it holds flock(2) on letterbox.index. Numbers are little
+// endian.
+//
+//	letterbox.index        magic, 8 bytes; id, 8; salt, 8; blocks
+//	letterbox.index.text   magic, 8 bytes; id, 8; entries
+//	block   length of the payload, 4 bytes; kind, 1; checksum, 4; payload
+//	entry   the same without a kind; it begins at a multiple of 16
+//
+// Id and salt are random; the id is the same in both files, or both are begun anew. The
+// checksum is CRC-32C of the salt (of an entry: the id), the offset, the kind, the length
+// and the payload, so that what a power cut brings up from another file, another time or
+// another place is known not to belong here. Reading ends at the first block that is not right, and
+// the file with it: what stood before is an older state of the folder, as true as it was
+// then. An entry that is not right is no entry.
+
+const (
+	maildirIndexName     = "letterbox.index"
+	maildirIndexTextName = "letterbox.index.text"
+
+	maildirIndexMagic     = "LBindex1"
+	maildirIndexTextMagic = "LBtexts1"
+
+	maildirIndexHead      = 24
+	maildirIndexTextHead  = 16
+	maildirBlockHead      = 9
+	maildirEntryHead      = 8
+	maildirEntryAlign     = 16
+	maildirBlockMost      = 4 << 20 // bytes of a payload; what claims to be longer is none
+	maildirIndexTextBatch = 64 << 10
+)
+
+var maildirChecksums = crc32.MakeTable(crc32.Castagnoli)
+
+// maildirIndex is both files, open and locked. Its caller sees to it that one goroutine
+// uses it; only what texts gives may be used by others meanwhile.
+type maildirIndex struct {
+	md   *maildir
+	id   uint64
+	salt uint64
+	file *os.File
+	text *os.File
+
+	end     int64  // of the blocks on disk
+	textEnd int64  // of the entries, those not yet written included
+	pending []byte // entries not yet written. Never written over: texts hands it out
+}
+
+// openIndex opens the files, or makes them, and gives each block's kind and payload (valid
+// during the call) to block; if that says no, the block is damaged. With block nil the
+// blocks are passed over unread. errMaildirLocked if another process has them.
+func (md *maildir) openIndex(block func(kind byte, payload []byte) bool) (*maildirIndex, error) {
+	ix := &maildirIndex{md: md}
+	var err error
+	if ix.file, err = md.openIndexFile(maildirIndexName); err != nil {
+		return nil, err
+	}
+	if err = ix.lock(); err == nil {
+		ix.text, err = md.openIndexFile(maildirIndexTextName)
+	}
+	if err == nil {
+		err = ix.load(block)
+	}
+	if err != nil {
+		ix.close()
+		return nil, fmt.Errorf("opening %s: %w", maildirIndexName, err)
+	}
+	return ix, nil
+}
+
+func (md *maildir) openIndexFile(name string) (*os.File, error) {
+	path := filepath.Join(md.path, name)
+	if err := fileStep("create", path); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, maildirFileMode)
+}
+
+// lock makes this process the one that writes.
+func (ix *maildirIndex) lock() error {
+	for {
+		err := unix.Flock(int(ix.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EWOULDBLOCK:
+			return errMaildirLocked
+		case err != nil:
+			return err
+		}
+		if ix.vanished() { // replaced just before we got it
+			return errMaildirLocked
+		}
+		return nil
+	}
+}
+
+// vanished tells whether somebody has removed or replaced the file.
+func (ix *maildirIndex) vanished() bool {
+	ours, err := ix.file.Stat()
+	if err != nil {
+		return true
+	}
+	theirs, err := os.Stat(filepath.Join(ix.md.path, maildirIndexName))
+	return err != nil || !os.SameFile(ours, theirs)
+}
+
+func (ix *maildirIndex) load(block func(kind byte, payload []byte) bool) error {
+	var head [maildirIndexHead]byte
+	var textHead [maildirIndexTextHead]byte
+	_, err := ix.file.ReadAt(head[:], 0)
+	_, textErr := ix.text.ReadAt(textHead[:], 0)
+	if err != nil || textErr != nil || string(head[:8]) != maildirIndexMagic ||
+		string(textHead[:8]) != maildirIndexTextMagic || string(head[8:16]) != string(textHead[8:]) {
+		return ix.wipe()
+	}
+	info, err := ix.text.Stat()
+	if err != nil {
+		return err
+	}
+	ix.textEnd = maildirAligned(info.Size())
+	ix.id, ix.salt = binary.LittleEndian.Uint64(head[8:]), binary.LittleEndian.Uint64(head[16:])
+	if info, err = ix.file.Stat(); err != nil {
+		return err
+	}
+	if ix.end, err = ix.read(info.Size(), block); err != nil {
+		return err
+	}
+	if ix.end < info.Size() {
+		return ix.file.Truncate(ix.end)
+	}
+	return nil
+}
+
+// read gives the blocks up to size, and where the last good one ends.
+func (ix *maildirIndex) read(size int64, block func(kind byte, payload []byte) bool) (end int64, err error) {
+	var head [maildirBlockHead]byte
+	var payload []byte
+	for at := int64(maildirIndexHead); ; {
+		if at+maildirBlockHead > size {
+			return at, nil
+		}
+		if _, err := ix.file.ReadAt(head[:], at); err != nil {
+			return at, maildirNotEOF(err)
+		}
+		length := int64(binary.LittleEndian.Uint32(head[:]))
+		next := at + maildirBlockHead + length
+		if length == 0 || length > maildirBlockMost || next > size {
+			return at, nil
+		}
+		if block != nil {
+			if int64(cap(payload)) < length {
+				payload = make([]byte, length)
+			}
+			payload = payload[:length]
+			if _, err := ix.file.ReadAt(payload, at+maildirBlockHead); err != nil {
+				return at, maildirNotEOF(err)
+			}
+			sum := binary.LittleEndian.Uint32(head[5:])
+			if sum != maildirChecksum(ix.salt, at, head[4], payload) || !block(head[4], payload) {
+				return at, nil
+			}
+		}
+		at = next
+	}
+}
+
+// maildirNotEOF passes over the end of a file, which is an end like others.
+func maildirNotEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+func maildirChecksum(salt uint64, at int64, kind byte, payload []byte) uint32 {
+	var about [21]byte
+	binary.LittleEndian.PutUint64(about[:], salt)
+	binary.LittleEndian.PutUint64(about[8:], uint64(at))
+	about[16] = kind
+	binary.LittleEndian.PutUint32(about[17:], uint32(len(payload)))
+	return crc32.Update(crc32.Checksum(about[:], maildirChecksums), maildirChecksums, payload)
+}
+
+func maildirAligned(n int64) int64 { return (n + maildirEntryAlign - 1) &^ (maildirEntryAlign - 1) }
+
+// wipe begins both files anew. What texts gave out before finds nothing any more.
+func (ix *maildirIndex) wipe() error {
+	ix.id = rand.Uint64()
+	head := binary.LittleEndian.AppendUint64([]byte(maildirIndexTextMagic), ix.id)
+	if err := ix.begin(ix.text, head); err != nil {
+		return err
+	}
+	ix.textEnd, ix.pending = maildirIndexTextHead, nil
+	return ix.wipeBlocks()
+}
+
+// wipeBlocks begins letterbox.index anew and keeps the entries.
+func (ix *maildirIndex) wipeBlocks() error {
+	ix.salt, ix.end = rand.Uint64(), maildirIndexHead
+	head := binary.LittleEndian.AppendUint64([]byte(maildirIndexMagic), ix.id)
+	return ix.begin(ix.file, binary.LittleEndian.AppendUint64(head, ix.salt))
+}
+
+func (ix *maildirIndex) begin(f *os.File, head []byte) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	return ix.write(f, head, 0)
+}
+
+func (ix *maildirIndex) write(f *os.File, p []byte, at int64) error {
+	if err := fileStep("write", f.Name()); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(p, at)
+	return err
+}
+
+// maildirBlocks are blocks to be written together.
+type maildirBlocks []maildirBlock
+
+type maildirBlock struct {
+	kind    byte
+	payload []byte // at most maildirBlockMost, not empty
+}
+
+// append adds blocks at the end. After an error some of them may be there.
+func (ix *maildirIndex) append(blocks maildirBlocks) error {
+	if err := ix.flushTexts(); err != nil {
+		return err
+	}
+	text := maildirAppendBlocks(nil, ix.salt, ix.end, blocks)
+	if err := ix.write(ix.file, text, ix.end); err != nil {
+		return err
+	}
+	ix.end += int64(len(text))
+	return nil
+}
+
+func maildirAppendBlocks(dst []byte, salt uint64, at int64, blocks maildirBlocks) []byte {
+	start := len(dst)
+	for _, b := range blocks {
+		sum := maildirChecksum(salt, at+int64(len(dst)-start), b.kind, b.payload)
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(b.payload)))
+		dst = append(dst, b.kind)
+		dst = binary.LittleEndian.AppendUint32(dst, sum)
+		dst = append(dst, b.payload...)
+	}
+	return dst
+}
+
+// addText adds an entry and gives its place, which is never 0.
+func (ix *maildirIndex) addText(payload []byte) (place uint32, err error) {
+	if ix.textEnd/maildirEntryAlign >= 1<<32-1 || len(payload) > maildirBlockMost {
+		return 0, errors.New("letterbox.index.text is full")
+	}
+	if len(ix.pending) >= maildirIndexTextBatch {
+		if err := ix.flushTexts(); err != nil {
+			return 0, err
+		}
+	}
+	if ix.pending == nil {
+		ix.pending = make([]byte, 0, maildirIndexTextBatch+4096)
+	}
+	at := ix.textEnd
+	ix.pending = binary.LittleEndian.AppendUint32(ix.pending, uint32(len(payload)))
+	ix.pending = binary.LittleEndian.AppendUint32(ix.pending, maildirChecksum(ix.id, at, 0, payload))
+	ix.pending = append(ix.pending, payload...)
+	ix.textEnd = at + maildirEntryHead + int64(len(payload))
+	for ; ix.textEnd%maildirEntryAlign != 0; ix.textEnd++ {
+		ix.pending = append(ix.pending, 0)
+	}
+	return uint32(at / maildirEntryAlign), nil
+}
+
+// flushTexts writes the entries that are not yet written.
+func (ix *maildirIndex) flushTexts() error {
+	if len(ix.pending) == 0 {
+		return nil
+	}
+	err := ix.write(ix.text, ix.pending, ix.textEnd-int64(len(ix.pending)))
+	if err == nil {
+		ix.pending = nil
+	}
+	return err
+}
+
+// close gives the files and the lock back. What was not written is lost.
+func (ix *maildirIndex) close() {
+	for _, f := range []*os.File{ix.text, ix.file} {
+		if f != nil {
+			f.Close() // a cache: what cannot be written is made again
+		}
+	}
+}
+
+// maildirIndexTexts reads entries. It goes on when the index is closed or begun anew, and
+// finds nothing then. One goroutine uses it.
+type maildirIndexTexts struct {
+	file    *os.File
+	id      uint64
+	end     int64
+	pending []byte // what stands before end
+	ahead   int    // bytes that are read at once
+
+	at   int64
+	buf  []byte   // of the file, from at
+	used [][]byte // buffers whose entries are still the caller's
+	free [][]byte
+}
+
+const (
+	maildirTextAlone = 4 << 10  // read for one entry, which nearly always fits
+	maildirTextMany  = 64 << 10 // and for one of many that follow each other
+)
+
+// texts makes r ready to read: many tells that more than an entry is wanted.
+func (ix *maildirIndex) texts(r *maildirIndexTexts, many bool) {
+	r.file, r.id, r.end, r.pending = ix.text, ix.id, ix.textEnd, ix.pending
+	if r.ahead = maildirTextAlone; many {
+		r.ahead = maildirTextMany
+	}
+	r.free = append(r.free, r.used...)
+	r.used, r.buf = r.used[:0], nil
+}
+
+// entry gives the payload of the entry at a place, nil if there is none. It is valid
+// until the next texts.
+func (r *maildirIndexTexts) entry(place uint32) []byte {
+	at := int64(place) * maildirEntryAlign
+	if at < maildirIndexTextHead || at >= r.end {
+		return nil
+	}
+	if written := r.end - int64(len(r.pending)); at >= written {
+		payload, _ := r.cut(r.pending[at-written:], at)
+		return payload
+	}
+	if at >= r.at && at < r.at+int64(len(r.buf)) {
+		if payload, whole := r.cut(r.buf[at-r.at:], at); whole {
+			return payload
+		}
+	}
+	if !r.fill(at, r.ahead) {
+		return nil
+	}
+	payload, whole := r.cut(r.buf, at)
+	if !whole && len(r.buf) >= maildirEntryHead {
+		length := int(binary.LittleEndian.Uint32(r.buf))
+		if length <= maildirBlockMost && length+maildirEntryHead > len(r.buf) && r.fill(at, length+maildirEntryHead) {
+			payload, _ = r.cut(r.buf, at)
+		}
+	}
+	return payload
+}
+
+// fill reads from at into a buffer that no entry uses.
+func (r *maildirIndexTexts) fill(at int64, size int) bool {
+	var buf []byte
+	if n := len(r.free); n > 0 && cap(r.free[n-1]) >= size {
+		buf, r.free = r.free[n-1], r.free[:n-1]
+	} else {
+		buf = make([]byte, size)
+	}
+	n, err := r.file.ReadAt(buf[:size], at)
+	if err != nil && err != io.EOF && !errors.Is(err, fs.ErrClosed) {
+		n = 0 // a disk that cannot be read: the message may be
+	}
+	r.at, r.buf = at, buf[:n]
+	r.used = append(r.used, buf)
+	return n > 0
+}
+
+// cut gives the entry that b begins with; whole is false if b ends before it does.
+func (r *maildirIndexTexts) cut(b []byte, at int64) (payload []byte, whole bool) {
+	if len(b) < maildirEntryHead {
+		return nil, false
+	}
+	length := int64(binary.LittleEndian.Uint32(b))
+	if length > maildirBlockMost {
+		return nil, true
+	}
+	if int64(len(b)) < maildirEntryHead+length {
+		return nil, false
+	}
+	payload = b[maildirEntryHead : maildirEntryHead+length]
+	if binary.LittleEndian.Uint32(b[4:]) != maildirChecksum(r.id, at, 0, payload) {
+		return nil, true
+	}
+	return payload, true
+}
+
+// renew begins an index of the same folder under other names; with texts the entries are
+// to be written anew as well, without it they stay. ix goes on meanwhile. replace or
+// abandon ends it.
+func (ix *maildirIndex) renew(texts bool) (*maildirIndex, error) {
+	n := &maildirIndex{md: ix.md, id: ix.id, text: ix.text, textEnd: ix.textEnd}
+	err := ix.flushTexts()
+	if err == nil {
+		n.file, err = n.createTemporary(maildirIndexName)
+	}
+	if err == nil {
+		err = unix.Flock(int(n.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err == nil && texts {
+		n.text, err = n.createTemporary(maildirIndexTextName)
+	}
+	if err == nil && texts {
+		err = n.wipe()
+	} else if err == nil {
+		err = n.wipeBlocks()
+	}
+	if err != nil {
+		n.abandon(ix)
+		return nil, err
+	}
+	return n, nil
+}
+
+func (ix *maildirIndex) createTemporary(name string) (*os.File, error) {
+	return fileCreate(fileTemporary(filepath.Join(ix.md.path, name)), maildirFileMode)
+}
+
+// replace gives a renewed index the names of old, which is closed. After an error old is
+// still there, or neither is of use any more.
+func (ix *maildirIndex) replace(old *maildirIndex) error {
+	err := ix.flushTexts()
+	if err == nil && ix.text != old.text {
+		err = fileRename(ix.text.Name(), filepath.Join(ix.md.path, maildirIndexTextName))
+	}
+	if err == nil {
+		err = fileRename(ix.file.Name(), filepath.Join(ix.md.path, maildirIndexName))
+	}
+	if err != nil {
+		ix.abandon(old)
+		return err
+	}
+	if ix.text == old.text {
+		old.text = nil
+	}
+	old.close()
+	return nil
+}
+
+// abandon gives a renewed index up.
+func (ix *maildirIndex) abandon(old *maildirIndex) {
+	if ix.text == old.text {
+		ix.text = nil
+	}
+	for _, f := range []*os.File{ix.file, ix.text} {
+		if f != nil {
+			os.Remove(f.Name()) // else the sweep finds it
+		}
+	}
+	ix.close()
+}
