@@ -72,6 +72,18 @@ type configLimits struct {
 	plaintextAuth         string
 	connections           int
 	connectionsPerAddress int
+	memory                string // a size, or configAuto
+}
+
+const configAuto = "auto"
+
+// memory is the limit in bytes, 0 if it is to be found out.
+func (c *config) memory() int64 {
+	size, err := configParseSize(c.limits.memory)
+	if err != nil { // configAuto: configCheck lets nothing else through
+		return 0
+	}
+	return int64(size)
 }
 
 // configSize is a number of bytes, written "25MiB".
@@ -94,7 +106,7 @@ func configDefault() *config {
 		},
 		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
 		imap:   configIMAP{separator: "/"},
-		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100},
+		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100, memory: configAuto},
 	}
 }
 
@@ -136,6 +148,7 @@ var configKeys = []configKey{
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},
+	{"limits", "memory", func(c *config) any { return &c.limits.memory }},
 	{"legacy", "smtp", func(c *config) any { return &c.legacy.smtp }},
 	{"legacy", "submission", func(c *config) any { return &c.legacy.submission }},
 	{"legacy", "submissions", func(c *config) any { return &c.legacy.submissions }},

@@ -48,6 +48,11 @@ func configCheck(c *config, lines map[string]int) []configFinding {
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
 	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
+	if size, err := configParseSize(c.limits.memory); c.limits.memory != configAuto && err != nil {
+		d.found(configPath("limits", "memory"), fmt.Sprintf("[limits] memory: %v", err), `write "auto", or a size like "64MiB"`)
+	} else if err == nil {
+		d.checkLeast("limits", "memory", int64(size), 24<<20, `"24MiB"`)
+	}
 	d.sort()
 	return d.findings
 }

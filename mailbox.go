@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime/metrics"
 	"sync"
 	"syscall"
 	"time"
@@ -68,6 +69,7 @@ type mailboxStore struct {
 	trees   map[string]*mailboxTree // by user
 	folders map[string]*mailbox     // by path
 	idle    []*mailbox              // loaded without a view, the longest idle first
+	memory  int64                   // of the process, in bytes, that is not to be exceeded
 	summary mailboxSummaryBudget
 
 	unsavedMu sync.Mutex // guards all below; nothing else is locked while it is held
@@ -80,9 +82,11 @@ type mailboxStore struct {
 // was closed: a phone that reconnects every few minutes costs nothing.
 const mailboxIdleTime = 15 * time.Minute
 
-// mailboxIdleMessages bounds what idle mailboxes hold in all; at 100 bytes a
-// message this is 20 MB.
-const mailboxIdleMessages = 200_000
+// mailboxMessageMost is what a message in memory takes at most, in bytes.
+const mailboxMessageMost = 100
+
+// mailboxMemory is the limit that counts as long as nobody has said another.
+const mailboxMemory = 128 << 20
 
 func newMailboxStore(settings mailboxSettings) (*mailboxStore, error) {
 	root, err := filepath.Abs(settings.root)
@@ -93,7 +97,25 @@ func newMailboxStore(settings mailboxSettings) (*mailboxStore, error) {
 	st := &mailboxStore{mailboxSettings: settings, instance: uint64(rand.N(mailboxInstances)),
 		trees: map[string]*mailboxTree{}, folders: map[string]*mailbox{}}
 	st.watcher = newMailboxWatcher(settings.watch, settings.log)
+	st.limitMemory(mailboxMemory)
 	return st, nil
+}
+
+// limitMemory says how much memory the process is to take, in bytes. What idle mailboxes and
+// the summaries of mailboxes without an index take is a share of it.
+func (st *mailboxStore) limitMemory(limit int64) {
+	st.mu.Lock()
+	st.memory = limit
+	st.mu.Unlock()
+	st.summary.limit(limit / 16)
+}
+
+// crowded tells whether the process takes most of what it may: then nobody stays that
+// nobody uses.
+func (st *mailboxStore) crowded() bool {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return int64(sample[0].Value.Uint64()) > st.memory/4*3
 }
 
 // close stops watching, and writes what is not yet written. Views that are still open see
@@ -202,7 +224,11 @@ func (st *mailboxStore) release(mb *mailbox) {
 	for _, other := range st.idle {
 		total += int(other.count.Load())
 	}
-	for len(st.idle) > 0 && (total > mailboxIdleMessages || time.Since(st.idle[0].idleSince) > mailboxIdleTime) {
+	most := int(st.memory / 4 / mailboxMessageMost)
+	if total > 10_000 && st.crowded() { // asking is not free
+		most = 0
+	}
+	for len(st.idle) > 0 && (total > most || time.Since(st.idle[0].idleSince) > mailboxIdleTime) {
 		total -= int(st.idle[0].count.Load())
 		st.unloadOldest()
 	}

@@ -9,13 +9,18 @@ import (
 // again does not have every file read again: in letterbox.index.text, or, where that cannot be
 // written, in memory, within a budget shared by all mailboxes.
 
-// mailboxSummaryMost is the budget in bytes.
-const mailboxSummaryMost = 24 << 20
-
 // mailboxSummaryBudget keeps account of the summaries in all mailboxes.
 type mailboxSummaryBudget struct {
 	mu    sync.Mutex // guards all below and every mailbox's summaries
 	bytes int
+	most  int
+}
+
+// limit sets the budget, in bytes.
+func (b *mailboxSummaryBudget) limit(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.most = int(min(bytes, 24<<20))
 }
 
 // mailboxSummaryCost is about what a summary takes in memory.
@@ -35,10 +40,10 @@ func (b *mailboxSummaryBudget) put(mb *mailbox, uid uint32, s *messageSummary) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	cost := mailboxSummaryCost(s)
-	if b.bytes+cost > mailboxSummaryMost {
+	if b.bytes+cost > b.most {
 		b.forget(mb)
 	}
-	if b.bytes+cost > mailboxSummaryMost || mb.summaries[uid] != nil {
+	if b.bytes+cost > b.most || mb.summaries[uid] != nil {
 		return
 	}
 	if mb.summaries == nil {

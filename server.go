@@ -133,6 +133,7 @@ func (s *server) open(c *config, dir string) error {
 		s.store.close()
 		return err
 	}
+	s.useMemory(c)
 	s.doors.Store(s.makeDoors(c))
 	return nil
 }
@@ -176,6 +177,7 @@ func (s *server) reload() error {
 	s.auth = a
 	s.mu.Unlock()
 	s.config = c
+	s.useMemory(c)
 	s.doors.Store(s.makeDoors(c))
 	s.closeUnlisted(c)
 	s.accept(opened)
