@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"embed"
@@ -54,6 +55,9 @@ type server struct {
 
 	mu     sync.Mutex // one call of the adaptor at a time
 	closed bool       // guarded by mu; no call any more
+
+	launched *exec.Cmd     // guarded by mu; what launch started last
+	ended    chan struct{} // guarded by mu; closed when that has ended
 }
 
 // newServer finds the adaptor called name and makes the server's directory below
@@ -93,7 +97,7 @@ func (s *server) call(verb string, args ...string) (string, error) {
 		return "", errors.New("interrupted")
 	}
 	limit := adaptorTimeout
-	if verb == "check" {
+	if verb == "check" || verb == "size" {
 		limit = buildTimeout
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -117,13 +121,85 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
+	if err := s.place(out); err != nil {
+		return fmt.Errorf("%s start: %w", s.name, err)
+	}
+	return nil
+}
+
+// place notes where the server is, from what start or exec printed.
+func (s *server) place(out string) error {
 	v, err := parseStart(out)
 	if err != nil {
-		return fmt.Errorf("%s start: %w", s.name, err)
+		return err
 	}
 	s.pid, _ = strconv.Atoi(v["pid"])
 	s.imap, s.pop3, s.lmtp, s.smtp = v["imap"], v["pop3"], v["lmtp"], v["smtp"]
 	return nil
+}
+
+// launch has the adaptor become the server and returns the milliseconds from the exec to
+// the first line of an IMAP greeting. The server goes on running.
+func (s *server) launch() float64 {
+	cmd := exec.Command(s.adaptor, "exec", s.dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, in, err := os.Pipe()
+	must(err)
+	defer out.Close()
+	cmd.Stdout = in
+	err = s.begin(cmd)
+	in.Close()
+	must(err)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	began := time.Now() // the exec is what the adaptor does next
+	if err == nil {
+		err = s.place(line)
+	}
+	if err != nil {
+		fail("%s exec: %w; see %s", s.name, err, s.dir)
+	}
+	s.awaitGreeting(began.Add(10 * time.Second))
+	return float64(time.Since(began)) / float64(time.Millisecond)
+}
+
+// begin starts a server that is a child of ours.
+func (s *server) begin(cmd *exec.Cmd) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.New("interrupted")
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	s.launched, s.ended = cmd, ended
+	go func() {
+		cmd.Wait() // or it would stay a zombie when it is stopped
+		close(ended)
+	}()
+	return nil
+}
+
+// awaitGreeting connects to a server that is just starting.
+func (s *server) awaitGreeting(until time.Time) {
+	for {
+		nc, err := net.DialTimeout("tcp", s.imap, time.Second)
+		if err == nil {
+			defer nc.Close()
+			nc.SetDeadline(until)
+			l, err := bufio.NewReader(nc).ReadString('\n')
+			must(err)
+			if !strings.HasPrefix(l, "* OK") {
+				fail("greeting: %s", l)
+			}
+			return
+		}
+		if time.Now().After(until) {
+			fail("no greeting: %w", err)
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
 }
 
 // parseStart reads the words key=value that start prints. It insists on a pid, an
@@ -158,8 +234,23 @@ func parseStart(out string) (map[string]string, error) {
 func (s *server) close() error {
 	_, err := s.call("stop")
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closed = true
-	s.mu.Unlock()
+	if s.launched == nil {
+		return err
+	}
+	// An adaptor may not see a server in the moment of its exec.
+	select {
+	case <-s.ended:
+		return err
+	default:
+	}
+	s.launched.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.ended:
+	case <-time.After(10 * time.Second):
+		err = errors.Join(err, fmt.Errorf("%s: pid %d ignores SIGTERM", s.name, s.launched.Process.Pid), s.launched.Process.Kill())
+	}
 	return err
 }
 
@@ -248,6 +339,44 @@ func (s *server) addMailbox(user string) error {
 		return err
 	}
 	return s.fill(filepath.Join(dir, "cur"), s.pristine, os.Link)
+}
+
+// addLarge makes a user whose INBOX has n messages: names of their own for the corpus's
+// files, in turn. Where the file system takes no more links, a file is copied; copies
+// says how many were.
+func (s *server) addLarge(user string, n int) (copies int, err error) {
+	if err := s.addUser(user); err != nil {
+		return 0, err
+	}
+	dir, err := s.maildir(user)
+	if err != nil {
+		return 0, err
+	}
+	entries, err := os.ReadDir(s.pristine)
+	if err != nil {
+		return 0, err
+	}
+	for i := range n {
+		name := entries[i%len(entries)].Name()
+		from, to := filepath.Join(s.pristine, name), filepath.Join(dir, "cur", anotherName(name, i/len(entries)))
+		if os.Link(from, to) == nil {
+			continue
+		}
+		if err := s.copyFile(from, to); err != nil {
+			return copies, err
+		}
+		copies++
+	}
+	return copies, nil
+}
+
+// anotherName returns the k-th other name for the message called name.
+func anotherName(name string, k int) string {
+	seconds, rest, ok := strings.Cut(name, ".")
+	if k == 0 || !ok {
+		return name
+	}
+	return fmt.Sprintf("%s.L%d%s", seconds, k, rest)
 }
 
 // fill brings every file of src into dst.

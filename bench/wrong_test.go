@@ -138,6 +138,38 @@ func TestRefusingServer(t *testing.T) {
 	}
 }
 
+// What one server does not have is shown for the other alone, and is not wrong.
+func TestNotOffered(t *testing.T) {
+	s := &session{servers: []*server{fakeServer(t, "A", nil), fakeServer(t, "B", nil)}}
+	s.servers[1].smtp = "127.0.0.1:25"
+	scenes := []scene{
+		{offered: hasSMTP, run: func(t *turn) { t.record("rate", 5) }, rows: []row{{name: "rate", unit: "/s"}}},
+		{rows: []row{{name: "size", unit: "MiB"}}, run: func(t *turn) {
+			if t.label == "A" {
+				t.absent("size", "not told")
+				return
+			}
+			t.record("size", 8)
+		}},
+	}
+	o := options{rounds: 3, work: t.TempDir()}
+	r := newReport(o, s.servers, s.run(o, scenes))
+	var out bytes.Buffer
+	r.markdown(&out)
+	if row, want := rowOf(t, out.String(), "rate"), "| - | 5.00 (5.00–5.00) | - | not offered by A |"; !strings.Contains(row, want) {
+		t.Errorf("%s, want %s", row, want)
+	}
+	if row, want := rowOf(t, out.String(), "size"), "| - | 8.00 (8.00–8.00) | - | A not told |"; !strings.Contains(row, want) {
+		t.Errorf("%s, want %s", row, want)
+	}
+	if !r.fine(0.9) {
+		t.Error("not fine")
+	}
+	if err := r.writeJSON(filepath.Join(t.TempDir(), "r.json")); err != nil {
+		t.Error(err)
+	}
+}
+
 // Answers of very different sizes cannot both be right, though each has the right
 // number of lines.
 func TestDiffer(t *testing.T) {
