@@ -57,14 +57,14 @@ type imapSearch struct {
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
-	known   mailboxSummaries
-	uids    []uint32
 }
 
 // imapSearchWorker is what one core needs for its messages, one after the other.
 type imapSearchWorker struct {
 	texts []*messageText // by needle, made when they are needed
 	body  imapBody
+	known mailboxSummaries
+	uids  []uint32
 	err   error
 }
 
@@ -81,8 +81,10 @@ type imapSearchMessage struct {
 }
 
 const (
-	imapSearchBatch = 512
+	imapSearchBatch = 1024
 	imapSearchSmall = 1 << 20 // larger messages are not read into memory
+
+	imapSearchTogether = 32 // messages that a core takes at a time
 )
 
 // prepare is to be called once, before find.
@@ -166,14 +168,17 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 			open = append(open, imapSearchOpen{i, n})
 		}
 	}
-	known := s.summaries(messages, open)
-	imapParallel(len(open), func(worker, i int) {
-		m := imapSearchMessage{mailboxMessage: messages[open[i].message], index: at + open[i].place,
-			search: s, worker: &s.workers[worker]}
-		if known != nil {
-			m.summary = known[i]
+	imapParallel((len(open)+imapSearchTogether-1)/imapSearchTogether, func(worker, n int) {
+		w := &s.workers[worker]
+		some := open[n*imapSearchTogether : min((n+1)*imapSearchTogether, len(open))]
+		known := s.summaries(w, messages, some)
+		for i, o := range some {
+			m := imapSearchMessage{mailboxMessage: messages[o.message], index: at + o.place, search: s, worker: w}
+			if known != nil {
+				m.summary = known[i]
+			}
+			said[o.place] = m.decide()
 		}
-		said[open[i].place] = m.decide()
 	})
 	for i := range s.workers {
 		if err := s.workers[i].err; err != nil {
@@ -190,15 +195,15 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 
 // summaries gives what is kept of messages that are not decided yet, nil where nothing is,
 // if that is going to be asked for.
-func (s *imapSearch) summaries(messages []mailboxMessage, open []imapSearchOpen) []*messageSummary {
-	if !s.has[imapCostSummary] || len(open) == 0 {
+func (s *imapSearch) summaries(w *imapSearchWorker, messages []mailboxMessage, open []imapSearchOpen) []*messageSummary {
+	if !s.has[imapCostSummary] {
 		return nil
 	}
-	s.uids = s.uids[:0]
+	w.uids = w.uids[:0]
 	for _, o := range open {
-		s.uids = append(s.uids, messages[o.message].uid)
+		w.uids = append(w.uids, messages[o.message].uid)
 	}
-	return s.view.knownSummaries(s.uids, &s.known)
+	return s.view.knownSummaries(w.uids, &w.known)
 }
 
 // imapSearchOpen is a message that is not decided yet.

@@ -22,6 +22,8 @@ import (
 //	expunged  pairs of UID, less the one before, and modSeq
 //	dead      hashes of names that the uidlist has a line of no use for, 8 bytes each; if the
 //	          first is 0, those before do not count any more
+//	size      before the records of a file that was written anew: how many they are, and the
+//	          bytes of their names
 //	texts     of messages that were delivered and have no UID yet: hash of the base name, 8
 //	          bytes; place of the text; date
 //
@@ -38,6 +40,7 @@ const (
 	mailboxIndexExpunged
 	mailboxIndexDead
 	mailboxIndexTexts
+	mailboxIndexSize
 )
 
 // What a record in the index has.
@@ -54,6 +57,7 @@ const (
 	mailboxIndexDelay   = 30 * time.Second // changes are written together, this long after the first
 	mailboxIndexAgain   = time.Minute      // before trying again after an error, or somebody else's lock
 	mailboxIndexBlock   = 4096             // records in a block
+	mailboxIndexMost    = 1 << 24          // records that memory is got for at once
 	mailboxIndexWaiting = 256 << 10        // bytes of texts that wait for being written
 )
 
@@ -211,6 +215,13 @@ func (mb *mailbox) readIndexBlock(kind byte, payload []byte) bool {
 			}
 			mb.dead[hash] = struct{}{}
 		}
+	case mailboxIndexSize:
+		n, bytes := r.uvarint(), r.uvarint()
+		if r.bad || n > mailboxIndexMost || bytes > 255*n {
+			return false
+		}
+		mb.records, mb.uids = slices.Grow(mb.records, int(n)), slices.Grow(mb.uids, int(n))
+		mb.bases = slices.Grow(mb.bases, int(bytes))
 	case mailboxIndexTexts:
 		for !r.done() {
 			hash := r.uint64()
@@ -387,6 +398,8 @@ func (mb *mailbox) appendSnapshot(blocks maildirBlocks) maildirBlocks {
 		hashes = append(hashes, hash)
 	}
 	blocks = mailboxAppendDead(blocks, hashes)
+	size := binary.AppendUvarint(nil, min(uint64(len(mb.records)), mailboxIndexMost))
+	blocks = append(blocks, maildirBlock{mailboxIndexSize, binary.AppendUvarint(size, uint64(mb.baseBytes()))})
 	for from := 0; from < len(mb.records); from += mailboxIndexBlock {
 		b := mailboxIndexBegin(mb.records[from:min(from+mailboxIndexBlock, len(mb.records))])
 		for i := from; i < min(from+mailboxIndexBlock, len(mb.records)); i++ {

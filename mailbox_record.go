@@ -275,9 +275,17 @@ func (mb *mailbox) dropRecords(gone func(r *mailboxRecord) bool, last func(r *ma
 	}
 }
 
+// baseBytes is what the names of the records take.
+func (mb *mailbox) baseBytes() (n int) {
+	for i := range mb.records {
+		n += int(mb.records[i].baseLen)
+	}
+	return n
+}
+
 // packBases gives back the arena space of names that are gone.
 func (mb *mailbox) packBases() {
-	var bases []byte
+	bases := make([]byte, 0, mb.baseBytes())
 	for i := range mb.records {
 		r := &mb.records[i]
 		base := mb.base(r)

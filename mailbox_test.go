@@ -642,24 +642,6 @@ func testWriter(t *testing.T, tree *mailboxTree, ledger *testLedger, delivered, 
 	}
 }
 
-func BenchmarkMailboxOpen(b *testing.B) {
-	dir := b.TempDir()
-	tree := testTree(b, testStore(b, dir))
-	for n := range 10000 {
-		name := fmt.Sprintf("%d.M%dP1Q%d.host,S=%d,W=%d:2,S", 1700000000+n, n, n, 4000+n, 4000+n)
-		must(b, os.WriteFile(filepath.Join(tree.root, "cur", name), nil, 0o600))
-	}
-	testView(b, tree, "INBOX").close()
-	b.ReportAllocs()
-	for b.Loop() {
-		v := testView(b, testTree(b, testStore(b, dir)), "INBOX")
-		if len(v.uids()) != 10000 {
-			b.Fatal(len(v.uids()))
-		}
-		v.close()
-	}
-}
-
 // A session that waits hears of a delivery at once, also when a later look at the
 // directories is planned already.
 func TestMailboxHearsAtOnce(t *testing.T) {
@@ -682,26 +664,6 @@ func TestMailboxHearsAtOnce(t *testing.T) {
 		if len(v.uids()) != n+1 {
 			t.Errorf("%d messages after delivery %d", len(v.uids()), n+1)
 		}
-	}
-}
-
-// BenchmarkMailboxFirstOpen opens a mailbox that nobody has opened before: every
-// message gets its UID.
-func BenchmarkMailboxFirstOpen(b *testing.B) {
-	dir := b.TempDir()
-	tree := testTree(b, testStore(b, dir))
-	for n := range 10000 {
-		name := fmt.Sprintf("%d.M%dP1Q%d.host,S=%d,W=%d:2,S", 1700000000+n, n, n, 4000+n, 4000+n)
-		must(b, os.WriteFile(filepath.Join(tree.root, "cur", name), nil, 0o600))
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		os.Remove(filepath.Join(tree.root, maildirUidlistName))
-		v := testView(b, testTree(b, testStore(b, dir)), "INBOX")
-		if len(v.uids()) != 10000 {
-			b.Fatal(len(v.uids()))
-		}
-		v.close()
 	}
 }
 

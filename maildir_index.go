@@ -30,8 +30,8 @@ import (
 //	entry   the same without a kind; it begins at a multiple of 16
 //
 // Id and salt are random; the id is the same in both files, or both are begun anew. The
-// checksum is CRC-32C of the salt (of an entry: the id), the offset, the kind, the length
-// and the payload, so that what a power cut brings up from another file, another time or
+// checksum is CRC-32C of the payload, begun with a hash of the salt (of an entry: the id), the
+// offset, the kind and the length, so that what a power cut brings up from another file, another time or
 // another place is known not to belong here. Reading ends at the first block that is not right, and
 // the file with it: what stood before is an older state of the folder, as true as it was
 // then. An entry that is not right is no entry.
@@ -196,12 +196,9 @@ func maildirNotEOF(err error) error {
 }
 
 func maildirChecksum(salt uint64, at int64, kind byte, payload []byte) uint32 {
-	var about [21]byte
-	binary.LittleEndian.PutUint64(about[:], salt)
-	binary.LittleEndian.PutUint64(about[8:], uint64(at))
-	about[16] = kind
-	binary.LittleEndian.PutUint32(about[17:], uint32(len(payload)))
-	return crc32.Update(crc32.Checksum(about[:], maildirChecksums), maildirChecksums, payload)
+	about := (salt ^ uint64(at)<<8 ^ uint64(kind)) * 0x9e3779b97f4a7c15 // every bit of it counts in the upper half
+	about = (about ^ about>>32 ^ uint64(len(payload))) * 0x9e3779b97f4a7c15
+	return crc32.Update(uint32(about>>32), maildirChecksums, payload)
 }
 
 func maildirAligned(n int64) int64 { return (n + maildirEntryAlign - 1) &^ (maildirEntryAlign - 1) }

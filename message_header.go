@@ -38,6 +38,35 @@ func messageNextField(block []byte) (name, value, whole, rest []byte) {
 	return bytes.TrimRight(text[:colon], " \t"), text[colon+1:], whole, rest
 }
 
+// messageBeginsField tells whether a header block begins with a field of this name.
+func messageBeginsField(block []byte, name string) bool {
+	n := len(name)
+	if len(block) <= n || block[0]|0x20 != name[0]|0x20 || !strings.EqualFold(string(block[:n]), name) {
+		return false
+	}
+	for n < len(block) && (block[n] == ' ' || block[n] == '\t') {
+		n++
+	}
+	return n < len(block) && block[n] == ':'
+}
+
+// messageSkipField passes over the first field of a header block; nil at the empty line
+// or the end.
+func messageSkipField(block []byte) []byte {
+	if block[0] == '\n' || block[0] == '\r' && len(block) > 1 && block[1] == '\n' {
+		return nil
+	}
+	for {
+		n := bytes.IndexByte(block, '\n')
+		if n < 0 {
+			return nil
+		}
+		if block = block[n+1:]; len(block) == 0 || block[0] != ' ' && block[0] != '\t' {
+			return block
+		}
+	}
+}
+
 // messageTrimEnd takes one line end off.
 func messageTrimEnd(text []byte) []byte {
 	text = bytes.TrimSuffix(text, []byte("\n"))

@@ -71,18 +71,17 @@ func messageFold(dst, src []byte) []byte {
 // empty needle is found if a field of the name is there.
 func (t *messageText) inHeader(header []byte, name string) bool {
 	for len(header) > 0 {
+		if name != "" && !messageBeginsField(header, name) {
+			header = messageSkipField(header)
+			continue
+		}
 		field, value, _, rest := messageNextField(header)
 		if field == nil {
 			return false
 		}
 		header = rest
-		if name != "" {
-			if len(field) != len(name) || !strings.EqualFold(string(field), name) {
-				continue
-			}
-			if len(t.needle) == 0 {
-				return true
-			}
+		if name != "" && len(t.needle) == 0 {
+			return true
 		}
 		t.folded = t.folded[:0]
 		if name == "" && len(field) > 0 { // a line without a colon is text, too
