@@ -48,6 +48,8 @@ type server struct {
 	pid                    int
 	imap, pop3, lmtp, smtp string // addresses; empty: not offered
 
+	limited *memoryLimit // nil: by nothing
+
 	uid, gid int             // who owns the mail
 	pristine string          // this server's own copy of the corpus
 	users    map[string]bool // those that exist
@@ -102,7 +104,8 @@ func (s *server) call(verb string, args ...string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.adaptor, append([]string{verb, s.dir}, args...)...)
+	line := s.line(verb, args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	// A group of its own, so that Ctrl-C reaches us alone and we stop the servers in order.
@@ -113,6 +116,15 @@ func (s *server) call(verb string, args ...string) (string, error) {
 		return "", fmt.Errorf("%s %s: %w: %s", s.name, verb, err, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil
+}
+
+// line returns the command line for a verb. What may start the server runs in its limit.
+func (s *server) line(verb string, args ...string) []string {
+	line := append([]string{s.adaptor, verb, s.dir}, args...)
+	if s.limited != nil && (verb == "start" || verb == "exec" || verb == "reset") {
+		line = s.limited.wrap(line)
+	}
+	return line
 }
 
 // start starts the server, or asks the running one where it is.
@@ -141,7 +153,8 @@ func (s *server) place(out string) error {
 // launch has the adaptor become the server and returns the milliseconds from the exec to
 // the first line of an IMAP greeting. The server goes on running.
 func (s *server) launch() float64 {
-	cmd := exec.Command(s.adaptor, "exec", s.dir)
+	line := s.line("exec")
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, in, err := os.Pipe()
 	must(err)
@@ -150,10 +163,10 @@ func (s *server) launch() float64 {
 	err = s.begin(cmd)
 	in.Close()
 	must(err)
-	line, err := bufio.NewReader(out).ReadString('\n')
+	where, err := bufio.NewReader(out).ReadString('\n')
 	began := time.Now() // the exec is what the adaptor does next
 	if err == nil {
-		err = s.place(line)
+		err = s.place(where)
 	}
 	if err != nil {
 		fail("%s exec: %w; see %s", s.name, err, s.dir)
@@ -236,22 +249,30 @@ func (s *server) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.launched == nil {
-		return err
+	if s.launched != nil {
+		err = errors.Join(err, s.endLaunched())
 	}
-	// An adaptor may not see a server in the moment of its exec.
+	if s.limited != nil {
+		err = errors.Join(err, s.limited.close())
+	}
+	return err
+}
+
+// endLaunched sees to it that what launch started is gone: an adaptor may not see a
+// server in the moment of its exec. mu is held.
+func (s *server) endLaunched() error {
 	select {
 	case <-s.ended:
-		return err
+		return nil
 	default:
 	}
 	s.launched.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.ended:
+		return nil
 	case <-time.After(10 * time.Second):
-		err = errors.Join(err, fmt.Errorf("%s: pid %d ignores SIGTERM", s.name, s.launched.Process.Pid), s.launched.Process.Kill())
+		return errors.Join(fmt.Errorf("%s: pid %d ignores SIGTERM", s.name, s.launched.Process.Pid), s.launched.Process.Kill())
 	}
-	return err
 }
 
 // dial connects to one of the server's addresses until the end of the turn.
