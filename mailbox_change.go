@@ -184,7 +184,8 @@ func (mb *mailbox) setFlags(uid uint32, op mailboxStoreOp, flags mailboxFlags, m
 			mb.newUnsynced = true
 		}
 		mb.setName(r, to, true)
-		r.modSeq, changed = modSeq, true
+		mb.change(r, modSeq)
+		changed = true
 		return nil
 	})
 	if errors.Is(err, errMailboxExpunged) {

@@ -42,6 +42,7 @@ type mailbox struct {
 	forwarded    maildirFlags // the bit of the keyword $Forwarded, 0 if it has no letter
 
 	modSeq   uint64            // the highest that was given
+	flagged  uint64            // the highest that was given for a change of flags
 	expunged []mailboxExpunged // what was expunged while loaded, for resynchronisation
 
 	newStamp, curStamp time.Time // of new/ and cur/ when they were scanned
@@ -147,6 +148,33 @@ func (mb *mailbox) hasFileName(r *mailboxRecord, name string) bool {
 	return mb.md.isFileName(name, mb.base(r), r.flags)
 }
 
+// change gives a record whose flags change its mod-sequence.
+func (mb *mailbox) change(r *mailboxRecord, modSeq uint64) {
+	r.modSeq, mb.flagged = modSeq, modSeq
+}
+
+// changedSince gives the records among which are all whose flags have changed since a
+// mod-sequence: none if only new mail has come.
+func (mb *mailbox) changedSince(modSeq uint64) []mailboxRecord {
+	if mb.flagged <= modSeq {
+		return nil
+	}
+	return mb.records
+}
+
+// eachNew calls f for the records whose file is in new/, the latest first, until it says no.
+// Nearly always they are the last ones.
+func (mb *mailbox) eachNew(f func(i int, r *mailboxRecord) bool) {
+	left := mb.unread
+	for i := len(mb.records) - 1; i >= 0 && left > 0; i-- {
+		if r := &mb.records[i]; !r.inCur() {
+			if left--; !f(i, r) {
+				return
+			}
+		}
+	}
+}
+
 func (r *mailboxRecord) inCur() bool { return r.state&mailboxInNew == 0 }
 
 // setName notes the name that a record's file has now.
@@ -245,13 +273,16 @@ func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
 
 // dropRecords removes the records that gone says, after last has seen them.
 func (mb *mailbox) dropRecords(gone func(r *mailboxRecord) bool, last func(r *mailboxRecord)) {
-	kept := mb.records[:0]
-	for i := range mb.records {
-		r := &mb.records[i]
-		if !gone(r) {
-			kept = append(kept, *r)
-			continue
-		}
+	first := 0
+	for first < len(mb.records) && !gone(&mb.records[first]) {
+		first++
+	}
+	if first == len(mb.records) {
+		return
+	}
+	kept := mb.records[:first]
+	for at := first; at < len(mb.records); {
+		r := &mb.records[at]
 		if !r.inCur() {
 			mb.unread--
 		}
@@ -261,15 +292,17 @@ func (mb *mailbox) dropRecords(gone func(r *mailboxRecord) bool, last func(r *ma
 		last(r)
 		delete(mb.odd, r.uid)
 		delete(mb.popUIDLs, r.uid)
-	}
-	if len(kept) == len(mb.records) {
-		return
+		stay := at + 1 // those that stay are moved together
+		for at = stay; at < len(mb.records) && !gone(&mb.records[at]); at++ {
+		}
+		kept = append(kept, mb.records[stay:at]...)
 	}
 	mb.records = kept
-	mb.uids = make([]uint32, len(kept))
-	for i := range kept {
-		mb.uids[i] = kept[i].uid
+	uids := append(make([]uint32, 0, len(kept)+len(kept)/64), mb.uids[:first]...) // with room for new mail
+	for i := first; i < len(kept); i++ {
+		uids = append(uids, kept[i].uid)
 	}
+	mb.uids = uids
 	if len(mb.bases) > 4096 && len(mb.bases) > 160*len(kept) {
 		mb.packBases()
 	}

@@ -358,12 +358,19 @@ func (mb *mailbox) scan(full bool) error {
 }
 
 func (s *mailboxScan) makeIndex() {
+	add := func(i int, r *mailboxRecord) bool {
+		r.state &^= mailboxScanned
+		s.index[s.mb.base(r)] = int32(i)
+		return true
+	}
+	if !s.full {
+		s.index = make(map[string]int32, s.mb.unread)
+		s.mb.eachNew(add)
+		return
+	}
 	s.index = make(map[string]int32, len(s.mb.records))
 	for i := range s.mb.records {
-		if r := &s.mb.records[i]; s.full || !r.inCur() {
-			r.state &^= mailboxScanned
-			s.index[s.mb.base(r)] = int32(i)
-		}
+		add(i, &s.mb.records[i])
 	}
 }
 
@@ -436,7 +443,7 @@ func (s *mailboxScan) see(name string, cur bool) {
 		return
 	}
 	if flags != r.flags {
-		r.modSeq = s.changed()
+		s.mb.change(r, s.changed())
 	}
 	s.mb.setName(r, name, cur)
 }

@@ -44,7 +44,7 @@ func (s *mailboxScan) settle(base string, file mailboxFile) {
 		return
 	}
 	if _, flags, _, _ := maildirParse(file.name); flags != r.flags {
-		r.modSeq = s.changed()
+		s.mb.change(r, s.changed())
 	}
 	s.mb.setName(r, file.name, file.cur)
 }

@@ -153,7 +153,7 @@ func (v *mailboxView) sync(expunges bool) (changes mailboxChanges, err error) {
 			if len(old) > 0 {
 				last = old[len(old)-1]
 			}
-			for i := range mb.records {
+			for i := range mb.changedSince(v.told) {
 				r := &mb.records[i]
 				if r.modSeq > v.told && r.uid <= last && !slices.Contains(v.quiet, r.modSeq) {
 					changes.changed = append(changes.changed, r.uid)
@@ -231,27 +231,24 @@ func (v *mailboxView) claim() {
 // claimLocked does the renaming; overtaken tells that another program was faster.
 func (v *mailboxView) claimLocked() (overtaken bool) {
 	mb := v.mb
-	for i := range mb.records {
-		r := &mb.records[i]
-		if r.inCur() {
-			continue
-		}
+	mb.eachNew(func(_ int, r *mailboxRecord) bool {
 		if _, found := slices.BinarySearch(v.list, r.uid); !found {
-			continue
+			return true
 		}
 		name := mb.fileName(r)
 		base, flags, odd, _ := maildirParse(name)
 		to := mb.md.fileName(base, flags, odd)
 		if err := mb.md.rename(name, false, to); errors.Is(err, fs.ErrNotExist) {
 			overtaken = true
-			continue
+			return true
 		} else if err != nil {
-			break // it stays in new/, and is shown; a full disk does not stop anybody from reading
+			return false // it stays in new/, and is shown; a full disk does not stop anybody from reading
 		}
 		mb.setName(r, to, true)
 		mb.newUnsynced = true
 		v.recent = append(v.recent, r.uid)
-	}
+		return true
+	})
 	slices.Sort(v.recent)
 	return overtaken
 }
@@ -265,12 +262,8 @@ func (v *mailboxView) countRecent() int {
 			n++
 		}
 	}
-	if (v.only || v.keep) && v.mb.unread > 0 {
-		for i := range v.mb.records {
-			if !v.mb.records[i].inCur() {
-				n++
-			}
-		}
+	if v.only || v.keep {
+		n += v.mb.unread
 	}
 	return n
 }
