@@ -31,6 +31,7 @@ func (s *imapSession) cmdSearch() error {
 	if err != nil {
 		return err
 	}
+	search.sign()
 	numbers := search.numbers(hits, s.byUID())
 	if ret.save {
 		s.selected.saved = slices.Clone(ret.saves(search.numbers(hits, true)))
@@ -63,9 +64,11 @@ type imapSearch struct {
 type imapSearchWorker struct {
 	texts []*messageText // by needle, made when they are needed
 	body  imapBody
-	known mailboxSummaries
 	uids  []uint32
 	err   error
+
+	known, signed mailboxSummaries
+	unsigned      []uint32 // messages that were read through and have no signature
 }
 
 // imapSearchMessage is what is known of a message while it is held against the keys.
@@ -76,6 +79,7 @@ type imapSearchMessage struct {
 	search  *imapSearch
 	worker  *imapSearchWorker
 	summary *messageSummary
+	words   []byte // signature, nil if it is not known
 	header  []byte
 	err     error
 }
@@ -171,11 +175,14 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 	imapParallel((len(open)+imapSearchTogether-1)/imapSearchTogether, func(worker, n int) {
 		w := &s.workers[worker]
 		some := open[n*imapSearchTogether : min((n+1)*imapSearchTogether, len(open))]
-		known := s.summaries(w, messages, some)
+		known, words := s.known(w, messages, some)
 		for i, o := range some {
 			m := imapSearchMessage{mailboxMessage: messages[o.message], index: at + o.place, search: s, worker: w}
 			if known != nil {
 				m.summary = known[i]
+			}
+			if words != nil {
+				m.words = words[i]
 			}
 			said[o.place] = m.decide()
 		}
@@ -193,17 +200,20 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 	return hits, nil
 }
 
-// summaries gives what is kept of messages that are not decided yet, nil where nothing is,
+// known gives what is kept of messages that are not decided yet, nil where nothing is,
 // if that is going to be asked for.
-func (s *imapSearch) summaries(w *imapSearchWorker, messages []mailboxMessage, open []imapSearchOpen) []*messageSummary {
-	if !s.has[imapCostSummary] {
-		return nil
-	}
+func (s *imapSearch) known(w *imapSearchWorker, messages []mailboxMessage, open []imapSearchOpen) (summaries []*messageSummary, words [][]byte) {
 	w.uids = w.uids[:0]
 	for _, o := range open {
 		w.uids = append(w.uids, messages[o.message].uid)
 	}
-	return s.view.knownSummaries(w.uids, &w.known)
+	if s.has[imapCostSummary] {
+		summaries = s.view.knownSummaries(w.uids, &w.known)
+	}
+	if s.has[imapCostText] {
+		words = s.view.knownWords(w.uids, &w.signed)
+	}
+	return summaries, words
 }
 
 // imapSearchOpen is a message that is not decided yet.
@@ -215,6 +225,11 @@ func (m *imapSearchMessage) decide() imapMaybe {
 	defer m.worker.body.reset(nil, 0, nil, nil)
 	if m.worker.err != nil {
 		return imapNever
+	}
+	if m.words != nil {
+		if said := m.search.key.match(m); said != imapUnknown {
+			return said
+		}
 	}
 	for m.known = imapCostStat; m.known <= imapCostText; m.known++ {
 		if !m.search.has[m.known] {
@@ -275,8 +290,21 @@ func (m *imapSearchMessage) learn() (err error) {
 		if err = m.open(); err == nil {
 			_, err = m.worker.body.tree()
 		}
+		if m.words == nil {
+			m.worker.unsigned = append(m.worker.unsigned, m.uid)
+		}
 	}
 	return err
+}
+
+// sign has signatures made of what was read and has none, so that the next search need not
+// read it.
+func (s *imapSearch) sign() {
+	var uids []uint32
+	for i := range s.workers {
+		uids = append(uids, s.workers[i].unsigned...)
+	}
+	s.view.signLater(uids)
 }
 
 // readHeader reads the header. With all else, if that is going to be needed, the file

@@ -108,6 +108,9 @@ func (k *imapSearchKey) matchPlain(m *imapSearchMessage) imapMaybe {
 		return imapSay(m.recent)
 	}
 	if !m.knows(k) {
+		if (k.kind == imapSearchBody || k.kind == imapSearchText) && m.words != nil && !m.needle(k).mayBeIn(m.words) {
+			return imapNever
+		}
 		return imapUnknown
 	}
 	switch k.kind {

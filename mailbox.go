@@ -72,6 +72,8 @@ type mailboxStore struct {
 	memory  int64                   // of the process, in bytes, that is not to be exceeded
 	summary mailboxSummaryBudget
 
+	signer mailboxSigner // has a mutex of its own
+
 	unsavedMu sync.Mutex // guards all below; nothing else is locked while it is held
 	unsaved   map[*mailbox]bool
 	saveTimer *time.Timer
@@ -122,6 +124,7 @@ func (st *mailboxStore) crowded() bool {
 // no more changes by others.
 func (st *mailboxStore) close() {
 	st.watcher.close()
+	st.signer.close()
 	st.saveAll()
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -385,9 +384,9 @@ type mailboxArrival struct {
 
 // mailboxArrivalKnown is what is known of a message before it arrives.
 type mailboxArrivalKnown struct {
-	date    int64  // INTERNALDATE, -1 if not known
-	text    uint32 // place in knownOf's index, 0: none
-	summary *messageSummary
+	date        int64  // INTERNALDATE, -1 if not known
+	text, words uint32 // places in knownOf's index, 0: none
+	known       *mailboxKnown
 }
 
 // arrive runs fill, which puts files into new/ or cur/, gives them UIDs, makes all
@@ -411,32 +410,42 @@ func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
 		return err
 	}
 	modSeq := uint64(0)
-	var texts maildirIndexTexts
+	var readers [len(maildirIndexEntries)]maildirEntryReader
 	for i, f := range a.files {
 		if modSeq == 0 {
 			modSeq = mb.nextModSeq()
 		}
 		r := mb.add(a.lines[i].uid, f.name, f.cur, a.lines[i].fields, modSeq)
-		a.tell(r, i, &texts)
+		a.tell(r, i, &readers)
 	}
 	mb.absorb()
 	return done(a)
 }
 
 // tell gives a new record what is known of file i.
-func (a *mailboxArrival) tell(r *mailboxRecord, i int, texts *maildirIndexTexts) {
-	known := a.known[i]
+func (a *mailboxArrival) tell(r *mailboxRecord, i int, readers *[len(maildirIndexEntries)]maildirEntryReader) {
+	known, mb := a.known[i], a.mb
 	r.date = known.date
-	switch {
-	case known.summary != nil:
-		a.mb.keepSummary(r, known.summary)
-	case known.text != 0 && a.knownOf.index.file != nil && a.mb.index.file != nil:
-		if i%1024 == 0 {
-			a.knownOf.index.file.texts(texts, len(a.files) > 1)
+	if known.known != nil {
+		mb.keepSummary(r, known.known.summary)
+		mb.keepWords(r, known.known.words)
+		return
+	}
+	for which, place := range [...]uint32{maildirIndexText: known.text, maildirIndexWords: known.words} {
+		if place == 0 || a.knownOf.index.file == nil || mb.index.file == nil {
+			continue
 		}
-		if text := texts.entry(known.text); len(text) > 8 {
-			ours := binary.LittleEndian.AppendUint64(nil, mailboxBaseHash(a.mb.base(r)))
-			a.mb.keepText(r, append(ours, text[8:]...))
+		reader := &readers[which]
+		if reader.file == nil || i%1024 == 0 {
+			a.knownOf.index.file.read(which, reader, len(a.files) > 1)
+		}
+		entry := reader.entry(place)
+		switch {
+		case len(entry) < 8:
+		case which == maildirIndexText:
+			mb.keepText(r, mailboxAppendWords(mailboxBaseHash(mb.base(r)), entry[8:]))
+		default:
+			mb.keepWords(r, entry[8:])
 		}
 	}
 }
@@ -494,7 +503,7 @@ func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error 
 		a.src, a.from = src, append(a.from, from)
 	}
 	a.knownOf = src
-	a.put(to, base, mailboxArrivalKnown{date: r.date, text: r.text})
+	a.put(to, base, mailboxArrivalKnown{date: r.date, text: r.text, words: r.words})
 	return nil
 }
 

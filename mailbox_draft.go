@@ -8,10 +8,26 @@ import (
 // mailboxDraft is a message on its way into a folder, states D1 to D5 (see
 // maildir_deliver.go). One goroutine uses it. deliver or append end it, or abort.
 type mailboxDraft struct {
-	mb      *mailbox
-	draft   *maildirDraft
-	date    time.Time
-	summary *messageSummary // nil if it could not be made
+	mb    *mailbox
+	draft *maildirDraft
+	date  time.Time
+	known *mailboxKnown // nil if it could not be found out
+}
+
+// mailboxKnown is what is found out of a message while it comes in.
+type mailboxKnown struct {
+	summary *messageSummary
+	words   []byte // its signature
+}
+
+// mailboxKnow reads a message.
+func mailboxKnow(r io.ReaderAt, size int64) (*mailboxKnown, error) {
+	s, root, err := messageSummarizeTree(io.NewSectionReader(r, 0, size))
+	if err != nil {
+		return nil, err
+	}
+	words, err := messageSign(r, root)
+	return &mailboxKnown{s, words}, err
 }
 
 // draft begins a message (D1). errMailboxNotFound if there is no such folder.
@@ -40,22 +56,22 @@ func (d *mailboxDraft) size() int64 { return d.draft.disk }
 func (d *mailboxDraft) reader() (io.ReaderAt, error) { return d.draft.reader() }
 
 // finish ends writing (D3): the file has its date and is synced. While the disk is at it, the
-// message is summarized for the index.
+// message is read for the index.
 func (d *mailboxDraft) finish(date time.Time) error {
 	d.date = date
 	r, err := d.draft.reader()
 	if err != nil {
 		return d.mb.failed(err)
 	}
-	size, done := d.size(), make(chan *messageSummary, 1)
+	size, done := d.size(), make(chan *mailboxKnown, 1)
 	go func() {
-		s, err := messageSummarize(io.NewSectionReader(r, 0, size))
+		known, err := mailboxKnow(r, size)
 		if err != nil {
-			s = nil // who reads the message later meets the error again
+			known = nil // who reads the message later meets the error again
 		}
-		done <- s
+		done <- known
 	}()
-	err = d.draft.sync(date, func() { d.summary = <-done })
+	err = d.draft.sync(date, func() { d.known = <-done })
 	return d.mb.failed(err)
 }
 
@@ -69,7 +85,7 @@ func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error
 	if err != nil {
 		return nil, mb.failed(err)
 	}
-	return &mailboxDraft{mb, linked, d.date, d.summary}, nil
+	return &mailboxDraft{mb, linked, d.date, d.known}, nil
 }
 
 // abort gives the message up; nothing of it is left.
@@ -81,8 +97,8 @@ func (d *mailboxDraft) abort() { d.draft.abort() }
 func mailboxDeliver(drafts []*mailboxDraft) []error {
 	errs := make([]error, len(drafts))
 	for i, d := range drafts {
-		if d.summary != nil { // before the file is seen
-			d.mb.arrives(d.draft.sizedBase(), d.date, d.summary)
+		if d.known != nil { // before the file is seen
+			d.mb.arrives(d.draft.sizedBase(), d.date, d.known)
 		}
 		if _, err := d.draft.deliver(false, 0); err != nil {
 			d.abort()
@@ -158,6 +174,6 @@ func (a *mailboxArrival) deliver(d *mailboxDraft, flags mailboxFlags) error {
 		return err
 	}
 	base, _, _, _ := maildirParse(name)
-	a.put(mailboxFile{name, bits != 0}, base, mailboxArrivalKnown{date: max(0, d.date.Unix()), summary: d.summary})
+	a.put(mailboxFile{name, bits != 0}, base, mailboxArrivalKnown{date: max(0, d.date.Unix()), known: d.known})
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 //	          kernel calls the time since it was started; what the uidlist was; entries in the text file
 //	records   a mod-sequence that those of the records are relative to; records, by UID:
 //	          what follows, 1 byte of mailboxIndexHas bits; UID less the one before; flags;
-//	          modSeq, less the block's; date; size; place of the text; base name; the odd
+//	          modSeq, less the block's; date; size; places of text and words; base name; the odd
 //	          file name and its odd letters; the UIDL for POP3
 //	expunged  pairs of UID, less the one before, and modSeq
 //	dead      hashes of names that the uidlist has a line of no use for, 8 bytes each; if the
@@ -25,7 +25,7 @@ import (
 //	size      before the records of a file that was written anew: how many they are, and the
 //	          bytes of their names
 //	texts     of messages that were delivered and have no UID yet: hash of the base name, 8
-//	          bytes; place of the text; date
+//	          bytes; places of text and words; date
 //
 // Blocks of other kinds are passed over: they are later versions' (thread ids, previews).
 //
@@ -148,7 +148,8 @@ func (mb *mailbox) indexFailed(err error) {
 		mb.index.file.close()
 	}
 	for i := range mb.records {
-		mb.records[i].text, mb.records[i].state = 0, mb.records[i].state&^mailboxIndexed
+		r := &mb.records[i]
+		r.text, r.words, r.state = 0, 0, r.state&^mailboxIndexed
 	}
 	mb.index = mailboxIndex{again: time.Now().Add(mailboxIndexAgain)}
 }
@@ -225,7 +226,7 @@ func (mb *mailbox) readIndexBlock(kind byte, payload []byte) bool {
 	case mailboxIndexTexts:
 		for !r.done() {
 			hash := r.uint64()
-			ix.delivered[hash] = mailboxDelivered{uint32(r.uvarint()), int64(r.uvarint())}
+			ix.delivered[hash] = mailboxDelivered{uint32(r.uvarint()), uint32(r.uvarint()), int64(r.uvarint())}
 			ix.unstated++
 		}
 	}
@@ -246,7 +247,7 @@ func (mb *mailbox) readIndexRecords(r *mailboxIndexReader) bool {
 		if has&mailboxIndexHasSize != 0 {
 			size = int64(r.uvarint())
 		}
-		text := uint32(r.uvarint())
+		text, words := uint32(r.uvarint()), uint32(r.uvarint())
 		at := mb.find(uid)
 		if has&mailboxIndexHasBase != 0 {
 			name := r.bytes()
@@ -272,7 +273,8 @@ func (mb *mailbox) readIndexRecords(r *mailboxIndexReader) bool {
 		if rec.state&mailboxInNew != 0 {
 			mb.unread--
 		}
-		rec.flags, rec.modSeq, rec.date, rec.size, rec.text = flags, modSeq, date, size, text
+		rec.flags, rec.modSeq, rec.date, rec.size = flags, modSeq, date, size
+		rec.text, rec.words = text, words
 		rec.state = mailboxIndexed
 		delete(mb.odd, uid)
 		if has&mailboxIndexInNew != 0 {
@@ -362,7 +364,7 @@ func (mb *mailbox) trySaveIndex() error {
 		blocks = append(blocks, maildirBlock{mailboxIndexState, state})
 	}
 	if len(blocks) == 0 {
-		return ix.file.flushTexts()
+		return ix.file.flush()
 	}
 	if err := ix.file.append(blocks); err != nil {
 		return err
@@ -472,7 +474,8 @@ func (mb *mailbox) appendArrived(blocks maildirBlocks) maildirBlocks {
 		for _, hash := range part {
 			if known, ok := mb.index.delivered[hash]; ok {
 				b = binary.LittleEndian.AppendUint64(b, hash)
-				b = binary.AppendUvarint(b, uint64(known.place))
+				b = binary.AppendUvarint(b, uint64(known.text))
+				b = binary.AppendUvarint(b, uint64(known.words))
 				b = binary.AppendUvarint(b, uint64(known.date))
 			}
 		}
@@ -518,6 +521,7 @@ func (b *mailboxIndexRecordsBlock) add(mb *mailbox, r *mailboxRecord, base bool)
 		b.b = binary.AppendUvarint(b.b, uint64(r.size))
 	}
 	b.b = binary.AppendUvarint(b.b, uint64(r.text))
+	b.b = binary.AppendUvarint(b.b, uint64(r.words))
 	if base {
 		has |= mailboxIndexHasBase
 		b.string(mb.base(r))

@@ -114,7 +114,7 @@ func testIndexSettle(t testing.TB, root string) {
 
 func testIndexRemove(t testing.TB, root string) {
 	t.Helper()
-	for _, name := range []string{maildirIndexName, maildirIndexTextName} {
+	for _, name := range []string{maildirIndexName, maildirIndexEntries[maildirIndexText].name} {
 		if err := os.Remove(filepath.Join(root, "alice", name)); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestMailboxIndexReopen(t *testing.T) {
 
 func testIndexSizes(t testing.TB, root string) (sizes [2]int64) {
 	t.Helper()
-	for i, name := range []string{maildirIndexName, maildirIndexTextName} {
+	for i, name := range []string{maildirIndexName, maildirIndexEntries[maildirIndexText].name} {
 		info, err := os.Stat(filepath.Join(root, "alice", name))
 		if err != nil {
 			t.Fatal(err)
@@ -276,7 +276,7 @@ func FuzzMailboxIndexBlock(f *testing.F) {
 func testIndexRandomDamage(t *testing.T, root string, r *rand.Rand, times int) {
 	right := testIndexAnswers(t, root)
 	good := map[string][]byte{}
-	for _, name := range []string{maildirIndexName, maildirIndexTextName} {
+	for _, name := range []string{maildirIndexName, maildirIndexEntries[maildirIndexText].name} {
 		b, err := os.ReadFile(filepath.Join(root, "alice", name))
 		must(t, err)
 		good[name] = b
@@ -379,10 +379,12 @@ func TestMailboxIndexVanishes(t *testing.T) {
 	v := testView(t, tree, "INBOX")
 	for i, trouble := range []func(){
 		func() { testIndexRemove(t, root) },
-		func() { must(t, os.Remove(filepath.Join(root, "alice", maildirIndexTextName))) },
+		func() { must(t, os.Remove(filepath.Join(root, "alice", maildirIndexEntries[maildirIndexText].name))) },
 		func() { testFault(t, "write", maildirIndexName, syscall.ENOSPC) },
 		func() { fileFault.Store(nil); v.mb.index.again = time.Time{} },
-		func() { must(t, os.Truncate(filepath.Join(root, "alice", maildirIndexTextName), 0)) },
+		func() {
+			must(t, os.Truncate(filepath.Join(root, "alice", maildirIndexEntries[maildirIndexText].name), 0))
+		},
 	} {
 		trouble()
 		testDeliver(t, tree, "INBOX", testMail(200+i))

@@ -14,7 +14,8 @@ import (
 //	zone; ENVELOPE; BODYSTRUCTURE; the usual header fields
 //
 // in varints, the last three with their lengths before them. What follows is a later
-// version's and is passed over.
+// version's and is passed over. An entry of letterbox.index.words is the hash and what
+// messageSign finds out, which may be nothing.
 
 const (
 	mailboxTextNUL byte = 1 << iota
@@ -70,7 +71,8 @@ func mailboxReadText(payload []byte, hash uint64, s *messageSummary) bool {
 
 // mailboxSummaries is what knownSummaries works with. Its memory is used again.
 type mailboxSummaries struct {
-	texts  maildirIndexTexts
+	texts  maildirEntryReader
+	words  [][]byte
 	places []mailboxTextPlace
 	store  []messageSummary
 	list   []*messageSummary
@@ -87,31 +89,18 @@ func (v *mailboxView) knownSummaries(uids []uint32, s *mailboxSummaries) []*mess
 	if cap(s.store) < len(uids) {
 		s.store = make([]messageSummary, len(uids))
 		s.list = make([]*messageSummary, len(uids))
-		s.places = make([]mailboxTextPlace, len(uids))
 	}
-	s.store, s.list, s.places = s.store[:len(uids)], s.list[:len(uids)], s.places[:len(uids)]
+	s.store, s.list = s.store[:len(uids)], s.list[:len(uids)]
 	clear(s.list)
-	clear(s.places)
 	v.peek(func() error {
-		mb := v.mb
-		if mb.index.file == nil {
+		if v.mb.index.file == nil {
 			for i, uid := range uids {
-				s.list[i] = mb.st.summary.get(mb, uid)
+				s.list[i] = v.mb.st.summary.get(v.mb, uid)
 			}
-			return nil
 		}
-		i := 0
-		v.each(uids, func(r *mailboxRecord) {
-			for uids[i] < r.uid {
-				i++
-			}
-			if r.text != 0 {
-				s.places[i] = mailboxTextPlace{r.text, mailboxBaseHash(mb.base(r))}
-			}
-		})
-		mb.index.file.texts(&s.texts, len(uids) > 1)
 		return nil
 	})
+	v.places(uids, s, maildirIndexText)
 	for i, p := range s.places {
 		if p.place == 0 {
 			continue
@@ -121,6 +110,57 @@ func (v *mailboxView) knownSummaries(uids []uint32, s *mailboxSummaries) []*mess
 		}
 	}
 	return s.list
+}
+
+// knownWords gives the signatures of messages (uids ascending), nil where none is known; one
+// that is not nil but empty says that the message has none. What it gives is valid until s is
+// used again.
+func (v *mailboxView) knownWords(uids []uint32, s *mailboxSummaries) [][]byte {
+	if cap(s.words) < len(uids) {
+		s.words = make([][]byte, len(uids))
+	}
+	s.words = s.words[:len(uids)]
+	clear(s.words)
+	v.places(uids, s, maildirIndexWords)
+	for i, p := range s.places {
+		if p.place == 0 {
+			continue
+		}
+		if payload := s.texts.entry(p.place); len(payload) >= 8 && binary.LittleEndian.Uint64(payload) == p.hash {
+			s.words[i] = payload[8:]
+		}
+	}
+	return s.words
+}
+
+// places finds out where the entries of messages are.
+func (v *mailboxView) places(uids []uint32, s *mailboxSummaries, which int) {
+	if cap(s.places) < len(uids) {
+		s.places = make([]mailboxTextPlace, len(uids))
+	}
+	s.places = s.places[:len(uids)]
+	clear(s.places)
+	v.peek(func() error {
+		mb := v.mb
+		if mb.index.file == nil {
+			return nil
+		}
+		i := 0
+		v.each(uids, func(r *mailboxRecord) {
+			for uids[i] < r.uid {
+				i++
+			}
+			place := r.text
+			if which == maildirIndexWords {
+				place = r.words
+			}
+			if place != 0 {
+				s.places[i] = mailboxTextPlace{place, mailboxBaseHash(mb.base(r))}
+			}
+		})
+		mb.index.file.read(which, &s.texts, len(uids) > 1)
+		return nil
+	})
 }
 
 // knownSummary is summary without reading the file: nil if none is kept.
@@ -138,7 +178,7 @@ func (mb *mailbox) keepSummary(r *mailboxRecord, s *messageSummary) {
 }
 
 func (mb *mailbox) keepText(r *mailboxRecord, text []byte) {
-	place, err := mb.index.file.addText(text)
+	place, err := mb.index.file.add(maildirIndexText, text)
 	if err != nil {
 		mb.indexFailed(err)
 		return
@@ -146,6 +186,24 @@ func (mb *mailbox) keepText(r *mailboxRecord, text []byte) {
 	mb.index.texts++
 	r.text = place
 	mb.touch(r)
+}
+
+// keepWords keeps a message's signature for later: nil, if it has none, is worth knowing, too.
+func (mb *mailbox) keepWords(r *mailboxRecord, words []byte) {
+	if mb.index.file == nil {
+		return
+	}
+	place, err := mb.index.file.add(maildirIndexWords, mailboxAppendWords(mailboxBaseHash(mb.base(r)), words))
+	if err != nil {
+		mb.indexFailed(err)
+		return
+	}
+	r.words = place
+	mb.touch(r)
+}
+
+func mailboxAppendWords(hash uint64, words []byte) []byte {
+	return append(binary.LittleEndian.AppendUint64(make([]byte, 0, 8+len(words)), hash), words...)
 }
 
 // mailboxArrivals are texts of messages that are being delivered. They wait here, so
@@ -157,23 +215,24 @@ type mailboxArrivals struct {
 }
 
 type mailboxArrived struct {
-	text []byte // an entry
-	date int64  // INTERNALDATE
+	text, words []byte // entries
+	date        int64  // INTERNALDATE
 }
 
 // mailboxDelivered is what is known of a message that has no record yet.
 type mailboxDelivered struct {
-	place uint32
-	date  int64
+	text, words uint32 // places
+	date        int64
 }
 
 // arrives notes what is known of a message that is about to get this base name.
-func (mb *mailbox) arrives(base string, date time.Time, s *messageSummary) {
-	text := mailboxAppendText(nil, mailboxBaseHash(base), s)
+func (mb *mailbox) arrives(base string, date time.Time, known *mailboxKnown) {
+	hash := mailboxBaseHash(base)
+	arrived := mailboxArrived{mailboxAppendText(nil, hash, known.summary), mailboxAppendWords(hash, known.words), max(0, date.Unix())}
 	a := &mb.arrivals
 	a.mu.Lock()
-	a.list = append(a.list, mailboxArrived{text, max(0, date.Unix())})
-	a.bytes += len(text)
+	a.list = append(a.list, arrived)
+	a.bytes += len(arrived.text) + len(arrived.words)
 	full := a.bytes > mailboxIndexWaiting
 	a.mu.Unlock()
 	mb.st.saveSoon(mb)
@@ -194,12 +253,16 @@ func (mb *mailbox) takeArrivals() error {
 		if ix.file == nil {
 			return nil
 		}
-		place, err := ix.file.addText(arrived.text)
+		text, err := ix.file.add(maildirIndexText, arrived.text)
+		if err != nil {
+			return err
+		}
+		words, err := ix.file.add(maildirIndexWords, arrived.words)
 		if err != nil {
 			return err
 		}
 		hash := binary.LittleEndian.Uint64(arrived.text)
-		ix.delivered[hash] = mailboxDelivered{place, arrived.date}
+		ix.delivered[hash] = mailboxDelivered{text, words, arrived.date}
 		ix.arrived = append(ix.arrived, hash)
 		ix.texts++
 	}
@@ -213,7 +276,7 @@ func (mb *mailbox) meetArrival(r *mailboxRecord) {
 	}
 	hash := mailboxBaseHash(mb.base(r))
 	if known, ok := mb.index.delivered[hash]; ok {
-		r.text, r.date = known.place, known.date
+		r.text, r.words, r.date = known.text, known.words, known.date
 		delete(mb.index.delivered, hash)
 	}
 }
@@ -270,7 +333,7 @@ func (mb *mailbox) renewIndex() error {
 		return err
 	}
 	if newTexts {
-		err = mb.bringTexts(file)
+		err = mb.bringEntries(file)
 	}
 	if err == nil {
 		blocks := mb.appendSnapshot(nil)
@@ -287,28 +350,34 @@ func (mb *mailbox) renewIndex() error {
 	return err
 }
 
-// bringTexts writes the texts of the messages that there are into another text file.
-func (mb *mailbox) bringTexts(file *maildirIndex) error {
+// bringEntries writes the entries of the messages that there are into other files.
+func (mb *mailbox) bringEntries(file *maildirIndex) error {
 	ix := &mb.index
-	places := make([]uint32, len(mb.records))
-	var texts maildirIndexTexts
+	places := make([][len(maildirIndexEntries)]uint32, len(mb.records))
+	var r maildirEntryReader
+	for which := range maildirIndexEntries {
+		for i := range mb.records {
+			if i%1024 == 0 {
+				ix.file.read(which, &r, true)
+			}
+			place := mb.records[i].text
+			if which == maildirIndexWords {
+				place = mb.records[i].words
+			}
+			if payload := r.entry(place); payload != nil {
+				var err error
+				if places[i][which], err = file.add(which, payload); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	ix.texts = 0
 	for i := range mb.records {
-		if i%1024 == 0 {
-			ix.file.texts(&texts, true)
+		r := &mb.records[i]
+		if r.text, r.words = places[i][maildirIndexText], places[i][maildirIndexWords]; r.text != 0 {
+			ix.texts++
 		}
-		payload := texts.entry(mb.records[i].text)
-		if payload == nil {
-			continue
-		}
-		var err error
-		if places[i], err = file.addText(payload); err != nil {
-			return err
-		}
-		ix.texts++
-	}
-	for i := range mb.records {
-		mb.records[i].text = places[i]
 	}
 	clear(ix.delivered) // those that have no record by now are gone
 	return nil

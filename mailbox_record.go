@@ -69,6 +69,7 @@ type mailboxRecord struct {
 	base    uint32
 	uid     uint32
 	text    uint32       // place of the summary in the index, 0 if it has none
+	words   uint32       // likewise of the signature
 	flags   maildirFlags // as the file name has them
 	baseLen uint8
 	state   mailboxRecordState

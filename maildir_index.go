@@ -14,22 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two files beside the messages keep what is dear to find out. What is in them is the
+// Three files beside the messages keep what is dear to find out. What is in them is the
 // mailbox room's affair (mailbox_index.go); here is how it is kept.
 //
-//	letterbox.index        blocks: read from the first to the last when the folder is opened
-//	letterbox.index.text   entries: one a message, each read when it is asked for
+//	letterbox.index         blocks: read from the first to the last when the folder is opened
+//	letterbox.index.text    entries: one a message, each read when it is asked for
+//	letterbox.index.words   likewise, and so small that a search can go through all
 //
-// Both are caches. They are never synced, may be deleted at any moment, and are written
+// All are caches. They are never synced, may be deleted at any moment, and are written
 // by one process at a time: it holds flock(2) on letterbox.index. Numbers are little
 // endian.
 //
-//	letterbox.index        magic, 8 bytes; id, 8; salt, 8; blocks
-//	letterbox.index.text   magic, 8 bytes; id, 8; entries
-//	block   length of the payload, 4 bytes; kind, 1; checksum, 4; payload
-//	entry   the same without a kind; it begins at a multiple of 16
+//	letterbox.index   magic, 8 bytes; id, 8; salt, 8; blocks
+//	the others        magic, 8 bytes; id, 8; entries
+//	block             length of the payload, 4 bytes; kind, 1; checksum, 4; payload
+//	entry             the same without a kind; it begins at a multiple of 16
 //
-// Id and salt are random; the id is the same in both files, or both are begun anew. The
+// Id and salt are random; the id is the same in all files, or all are begun anew. The
 // checksum is CRC-32C of the payload, begun with a hash of the salt (of an entry: the id), the
 // offset, the kind and the length, so that what a power cut brings up from another file, another time or
 // another place is known not to belong here. Reading ends at the first block that is not right, and
@@ -37,35 +38,47 @@ import (
 // then. An entry that is not right is no entry.
 
 const (
-	maildirIndexName     = "letterbox.index"
-	maildirIndexTextName = "letterbox.index.text"
-
-	maildirIndexMagic     = "LBindex1"
-	maildirIndexTextMagic = "LBtexts1"
+	maildirIndexName  = "letterbox.index"
+	maildirIndexMagic = "LBindex1"
 
 	maildirIndexHead      = 24
-	maildirIndexTextHead  = 16
+	maildirIndexEntryHead = 16
 	maildirBlockHead      = 9
 	maildirEntryHead      = 8
 	maildirEntryAlign     = 16
 	maildirBlockMost      = 4 << 20 // bytes of a payload; what claims to be longer is none
-	maildirIndexTextBatch = 64 << 10
+	maildirIndexBatch     = 64 << 10
+)
+
+// maildirIndexEntries are the files of entries.
+var maildirIndexEntries = [...]struct{ name, magic string }{
+	maildirIndexText:  {"letterbox.index.text", "LBtexts1"},
+	maildirIndexWords: {"letterbox.index.words", "LBwords1"},
+}
+
+const (
+	maildirIndexText = iota
+	maildirIndexWords
 )
 
 var maildirChecksums = crc32.MakeTable(crc32.Castagnoli)
 
-// maildirIndex is both files, open and locked. Its caller sees to it that one goroutine
-// uses it; only what texts gives may be used by others meanwhile.
+// maildirIndex is the files, open and locked. Its caller sees to it that one goroutine
+// uses it; only what read gives may be used by others meanwhile.
 type maildirIndex struct {
-	md   *maildir
-	id   uint64
-	salt uint64
-	file *os.File
-	text *os.File
+	md      *maildir
+	id      uint64
+	salt    uint64
+	file    *os.File
+	end     int64 // of the blocks on disk
+	entries [len(maildirIndexEntries)]maildirEntries
+}
 
-	end     int64  // of the blocks on disk
-	textEnd int64  // of the entries, those not yet written included
-	pending []byte // entries not yet written. Never written over: texts hands it out
+// maildirEntries is a file of entries.
+type maildirEntries struct {
+	file    *os.File
+	end     int64  // those not yet written included
+	pending []byte // not yet written. Never written over: read hands it out
 }
 
 // openIndex opens the files, or makes them, and gives each block's kind and payload (valid
@@ -77,8 +90,11 @@ func (md *maildir) openIndex(block func(kind byte, payload []byte) bool) (*maild
 	if ix.file, err = md.openIndexFile(maildirIndexName); err != nil {
 		return nil, err
 	}
-	if err = ix.lock(); err == nil {
-		ix.text, err = md.openIndexFile(maildirIndexTextName)
+	err = ix.lock()
+	for i := range ix.entries {
+		if err == nil {
+			ix.entries[i].file, err = md.openIndexFile(maildirIndexEntries[i].name)
+		}
 	}
 	if err == nil {
 		err = ix.load(block)
@@ -129,23 +145,28 @@ func (ix *maildirIndex) vanished() bool {
 
 func (ix *maildirIndex) load(block func(kind byte, payload []byte) bool) error {
 	var head [maildirIndexHead]byte
-	var textHead [maildirIndexTextHead]byte
-	_, err := ix.file.ReadAt(head[:], 0)
-	_, textErr := ix.text.ReadAt(textHead[:], 0)
-	if err != nil || textErr != nil || string(head[:8]) != maildirIndexMagic ||
-		string(textHead[:8]) != maildirIndexTextMagic || string(head[8:16]) != string(textHead[8:]) {
+	if _, err := ix.file.ReadAt(head[:], 0); err != nil || string(head[:8]) != maildirIndexMagic {
 		return ix.wipe()
 	}
-	info, err := ix.text.Stat()
+	for i := range ix.entries {
+		var entryHead [maildirIndexEntryHead]byte
+		e := &ix.entries[i]
+		_, err := e.file.ReadAt(entryHead[:], 0)
+		if err != nil || string(entryHead[:8]) != maildirIndexEntries[i].magic || string(entryHead[8:]) != string(head[8:16]) {
+			return ix.wipe()
+		}
+		info, err := e.file.Stat()
+		if err != nil {
+			return err
+		}
+		e.end = maildirAligned(info.Size())
+	}
+	ix.id, ix.salt = binary.LittleEndian.Uint64(head[8:]), binary.LittleEndian.Uint64(head[16:])
+	info, err := ix.file.Stat()
 	if err != nil {
 		return err
 	}
-	ix.textEnd = maildirAligned(info.Size())
-	ix.id, ix.salt = binary.LittleEndian.Uint64(head[8:]), binary.LittleEndian.Uint64(head[16:])
-	if info, err = ix.file.Stat(); err != nil {
-		return err
-	}
-	if ix.end, err = ix.read(info.Size(), block); err != nil {
+	if ix.end, err = ix.readBlocks(info.Size(), block); err != nil {
 		return err
 	}
 	if ix.end < info.Size() {
@@ -154,8 +175,8 @@ func (ix *maildirIndex) load(block func(kind byte, payload []byte) bool) error {
 	return nil
 }
 
-// read gives the blocks up to size, and where the last good one ends.
-func (ix *maildirIndex) read(size int64, block func(kind byte, payload []byte) bool) (end int64, err error) {
+// readBlocks gives the blocks up to size, and where the last good one ends.
+func (ix *maildirIndex) readBlocks(size int64, block func(kind byte, payload []byte) bool) (end int64, err error) {
 	var head [maildirBlockHead]byte
 	var payload []byte
 	for at := int64(maildirIndexHead); ; {
@@ -203,15 +224,21 @@ func maildirChecksum(salt uint64, at int64, kind byte, payload []byte) uint32 {
 
 func maildirAligned(n int64) int64 { return (n + maildirEntryAlign - 1) &^ (maildirEntryAlign - 1) }
 
-// wipe begins both files anew. What texts gave out before finds nothing any more.
+// wipe begins all files anew. What read gave out before finds nothing any more.
 func (ix *maildirIndex) wipe() error {
 	ix.id = rand.Uint64()
-	head := binary.LittleEndian.AppendUint64([]byte(maildirIndexTextMagic), ix.id)
-	if err := ix.begin(ix.text, head); err != nil {
-		return err
+	for i := range ix.entries {
+		if err := ix.wipeEntries(i); err != nil {
+			return err
+		}
 	}
-	ix.textEnd, ix.pending = maildirIndexTextHead, nil
 	return ix.wipeBlocks()
+}
+
+func (ix *maildirIndex) wipeEntries(which int) error {
+	e := &ix.entries[which]
+	e.end, e.pending = maildirIndexEntryHead, nil
+	return ix.begin(e.file, binary.LittleEndian.AppendUint64([]byte(maildirIndexEntries[which].magic), ix.id))
 }
 
 // wipeBlocks begins letterbox.index anew and keeps the entries.
@@ -246,7 +273,7 @@ type maildirBlock struct {
 
 // append adds blocks at the end. After an error some of them may be there.
 func (ix *maildirIndex) append(blocks maildirBlocks) error {
-	if err := ix.flushTexts(); err != nil {
+	if err := ix.flush(); err != nil {
 		return err
 	}
 	text := maildirAppendBlocks(nil, ix.salt, ix.end, blocks)
@@ -269,54 +296,64 @@ func maildirAppendBlocks(dst []byte, salt uint64, at int64, blocks maildirBlocks
 	return dst
 }
 
-// addText adds an entry and gives its place, which is never 0.
-func (ix *maildirIndex) addText(payload []byte) (place uint32, err error) {
-	if ix.textEnd/maildirEntryAlign >= 1<<32-1 || len(payload) > maildirBlockMost {
-		return 0, errors.New("letterbox.index.text is full")
+// add adds an entry and gives its place, which is never 0.
+func (ix *maildirIndex) add(which int, payload []byte) (place uint32, err error) {
+	e := &ix.entries[which]
+	if e.end/maildirEntryAlign >= 1<<32-1 || len(payload) > maildirBlockMost {
+		return 0, fmt.Errorf("%s is full", maildirIndexEntries[which].name)
 	}
-	if len(ix.pending) >= maildirIndexTextBatch {
-		if err := ix.flushTexts(); err != nil {
+	if len(e.pending) >= maildirIndexBatch {
+		if err := ix.flushEntries(e); err != nil {
 			return 0, err
 		}
 	}
-	if ix.pending == nil {
-		ix.pending = make([]byte, 0, maildirIndexTextBatch+4096)
-	}
-	at := ix.textEnd
-	ix.pending = binary.LittleEndian.AppendUint32(ix.pending, uint32(len(payload)))
-	ix.pending = binary.LittleEndian.AppendUint32(ix.pending, maildirChecksum(ix.id, at, 0, payload))
-	ix.pending = append(ix.pending, payload...)
-	ix.textEnd = at + maildirEntryHead + int64(len(payload))
-	for ; ix.textEnd%maildirEntryAlign != 0; ix.textEnd++ {
-		ix.pending = append(ix.pending, 0)
+	at := e.end
+	e.pending = binary.LittleEndian.AppendUint32(e.pending, uint32(len(payload)))
+	e.pending = binary.LittleEndian.AppendUint32(e.pending, maildirChecksum(ix.id, at, 0, payload))
+	e.pending = append(e.pending, payload...)
+	e.end = at + maildirEntryHead + int64(len(payload))
+	for ; e.end%maildirEntryAlign != 0; e.end++ {
+		e.pending = append(e.pending, 0)
 	}
 	return uint32(at / maildirEntryAlign), nil
 }
 
-// flushTexts writes the entries that are not yet written.
-func (ix *maildirIndex) flushTexts() error {
-	if len(ix.pending) == 0 {
+// flush writes the entries that are not yet written.
+func (ix *maildirIndex) flush() error {
+	for i := range ix.entries {
+		if err := ix.flushEntries(&ix.entries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ix *maildirIndex) flushEntries(e *maildirEntries) error {
+	if len(e.pending) == 0 {
 		return nil
 	}
-	err := ix.write(ix.text, ix.pending, ix.textEnd-int64(len(ix.pending)))
+	err := ix.write(e.file, e.pending, e.end-int64(len(e.pending)))
 	if err == nil {
-		ix.pending = nil
+		e.pending = nil
 	}
 	return err
 }
 
 // close gives the files and the lock back. What was not written is lost.
 func (ix *maildirIndex) close() {
-	for _, f := range []*os.File{ix.text, ix.file} {
-		if f != nil {
-			f.Close() // a cache: what cannot be written is made again
+	for i := range ix.entries {
+		if ix.entries[i].file != nil {
+			ix.entries[i].file.Close() // a cache: what cannot be written is made again
 		}
+	}
+	if ix.file != nil {
+		ix.file.Close()
 	}
 }
 
-// maildirIndexTexts reads entries. It goes on when the index is closed or begun anew, and
+// maildirEntryReader reads entries. It goes on when the index is closed or begun anew, and
 // finds nothing then. One goroutine uses it.
-type maildirIndexTexts struct {
+type maildirEntryReader struct {
 	file    *os.File
 	id      uint64
 	end     int64
@@ -330,25 +367,26 @@ type maildirIndexTexts struct {
 }
 
 const (
-	maildirTextAlone = 4 << 10  // read for one entry, which nearly always fits
-	maildirTextMany  = 64 << 10 // and for one of many that follow each other
+	maildirEntryAlone = 4 << 10  // read for one entry, which nearly always fits
+	maildirEntryMany  = 64 << 10 // and for one of many that follow each other
 )
 
-// texts makes r ready to read: many tells that more than an entry is wanted.
-func (ix *maildirIndex) texts(r *maildirIndexTexts, many bool) {
-	r.file, r.id, r.end, r.pending = ix.text, ix.id, ix.textEnd, ix.pending
-	if r.ahead = maildirTextAlone; many {
-		r.ahead = maildirTextMany
+// read makes r ready to read: many tells that more than an entry is wanted.
+func (ix *maildirIndex) read(which int, r *maildirEntryReader, many bool) {
+	e := &ix.entries[which]
+	r.file, r.id, r.end, r.pending = e.file, ix.id, e.end, e.pending
+	if r.ahead = maildirEntryAlone; many {
+		r.ahead = maildirEntryMany
 	}
 	r.free = append(r.free, r.used...)
 	r.used, r.buf = r.used[:0], nil
 }
 
 // entry gives the payload of the entry at a place, nil if there is none. It is valid
-// until the next texts.
-func (r *maildirIndexTexts) entry(place uint32) []byte {
+// until the next read.
+func (r *maildirEntryReader) entry(place uint32) []byte {
 	at := int64(place) * maildirEntryAlign
-	if at < maildirIndexTextHead || at >= r.end {
+	if at < maildirIndexEntryHead || at >= r.end {
 		return nil
 	}
 	if written := r.end - int64(len(r.pending)); at >= written {
@@ -374,7 +412,7 @@ func (r *maildirIndexTexts) entry(place uint32) []byte {
 }
 
 // fill reads from at into a buffer that no entry uses.
-func (r *maildirIndexTexts) fill(at int64, size int) bool {
+func (r *maildirEntryReader) fill(at int64, size int) bool {
 	var buf []byte
 	if n := len(r.free); n > 0 && cap(r.free[n-1]) >= size {
 		buf, r.free = r.free[n-1], r.free[:n-1]
@@ -391,7 +429,7 @@ func (r *maildirIndexTexts) fill(at int64, size int) bool {
 }
 
 // cut gives the entry that b begins with; whole is false if b ends before it does.
-func (r *maildirIndexTexts) cut(b []byte, at int64) (payload []byte, whole bool) {
+func (r *maildirEntryReader) cut(b []byte, at int64) (payload []byte, whole bool) {
 	if len(b) < maildirEntryHead {
 		return nil, false
 	}
@@ -409,22 +447,27 @@ func (r *maildirIndexTexts) cut(b []byte, at int64) (payload []byte, whole bool)
 	return payload, true
 }
 
-// renew begins an index of the same folder under other names; with texts the entries are
+// renew begins an index of the same folder under other names; with entries those are
 // to be written anew as well, without it they stay. ix goes on meanwhile. replace or
 // abandon ends it.
-func (ix *maildirIndex) renew(texts bool) (*maildirIndex, error) {
-	n := &maildirIndex{md: ix.md, id: ix.id, text: ix.text, textEnd: ix.textEnd}
-	err := ix.flushTexts()
+func (ix *maildirIndex) renew(entries bool) (*maildirIndex, error) {
+	n := &maildirIndex{md: ix.md, id: ix.id}
+	err := ix.flush()
 	if err == nil {
 		n.file, err = n.createTemporary(maildirIndexName)
 	}
 	if err == nil {
 		err = unix.Flock(int(n.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
-	if err == nil && texts {
-		n.text, err = n.createTemporary(maildirIndexTextName)
+	if !entries {
+		n.entries = ix.entries
 	}
-	if err == nil && texts {
+	for i := range n.entries {
+		if err == nil && entries {
+			n.entries[i].file, err = n.createTemporary(maildirIndexEntries[i].name)
+		}
+	}
+	if err == nil && entries {
 		err = n.wipe()
 	} else if err == nil {
 		err = n.wipeBlocks()
@@ -443,9 +486,11 @@ func (ix *maildirIndex) createTemporary(name string) (*os.File, error) {
 // replace gives a renewed index the names of old, which is closed. After an error old is
 // still there, or neither is of use any more.
 func (ix *maildirIndex) replace(old *maildirIndex) error {
-	err := ix.flushTexts()
-	if err == nil && ix.text != old.text {
-		err = fileRename(ix.text.Name(), filepath.Join(ix.md.path, maildirIndexTextName))
+	err := ix.flush()
+	for i := range ix.entries {
+		if err == nil && ix.entries[i].file != old.entries[i].file {
+			err = fileRename(ix.entries[i].file.Name(), filepath.Join(ix.md.path, maildirIndexEntries[i].name))
+		}
 	}
 	if err == nil {
 		err = fileRename(ix.file.Name(), filepath.Join(ix.md.path, maildirIndexName))
@@ -454,8 +499,10 @@ func (ix *maildirIndex) replace(old *maildirIndex) error {
 		ix.abandon(old)
 		return err
 	}
-	if ix.text == old.text {
-		old.text = nil
+	for i := range ix.entries {
+		if ix.entries[i].file == old.entries[i].file {
+			old.entries[i].file = nil
+		}
 	}
 	old.close()
 	return nil
@@ -463,10 +510,15 @@ func (ix *maildirIndex) replace(old *maildirIndex) error {
 
 // abandon gives a renewed index up.
 func (ix *maildirIndex) abandon(old *maildirIndex) {
-	if ix.text == old.text {
-		ix.text = nil
+	files := []*os.File{ix.file}
+	for i := range ix.entries {
+		if e := &ix.entries[i]; e.file == old.entries[i].file {
+			e.file = nil // it stays the old one's
+		} else {
+			files = append(files, e.file)
+		}
 	}
-	for _, f := range []*os.File{ix.file, ix.text} {
+	for _, f := range files {
 		if f != nil {
 			os.Remove(f.Name()) // else the sweep finds it
 		}

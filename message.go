@@ -23,6 +23,7 @@ import (
 //	message_structure.go  ENVELOPE, BODYSTRUCTURE and BODY
 //	message_wire.go       the wire form, transfer encodings
 //	message_text.go       looking for words
+//	message_words.go      knowing of most words that they are not there
 
 // messagePart is one node of the MIME tree (RFC 2045, RFC 2046).
 type messagePart struct {
@@ -88,6 +89,12 @@ func messageParse(r io.ReaderAt, size int64) (*messagePart, error) {
 
 // messageSummarize reads a message once, from start to end.
 func messageSummarize(r io.Reader) (*messageSummary, error) {
+	s, _, err := messageSummarizeTree(r)
+	return s, err
+}
+
+// messageSummarizeTree is messageSummarize, and gives the MIME tree, too.
+func messageSummarizeTree(r io.Reader) (*messageSummary, *messagePart, error) {
 	p := newMessageParser(r)
 	defer p.release()
 	root := &messagePart{}
@@ -95,13 +102,13 @@ func messageSummarize(r io.Reader) (*messageSummary, error) {
 	p.summary = s
 	p.parse(root, false, 0)
 	if p.err != nil {
-		return nil, p.err
+		return nil, nil, p.err
 	}
 	s.wireSize = p.wire
 	s.headerSize = root.bodyStart
 	s.hasNUL = p.nul
 	s.bodyStructure = messageAppendPart(nil, root, true)
-	return s, nil
+	return s, root, nil
 }
 
 // messageUsualNames are the fields that mail clients ask for when they list messages.

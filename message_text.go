@@ -20,6 +20,25 @@ type messageText struct {
 	needle []byte // folded
 	raw    []byte // what was read and not yet folded
 	folded []byte // what was folded, the end of the last piece before it
+
+	threes *messageThrees // all that is looked at goes there, and nothing is found; or nil
+}
+
+// found tells whether the needle is in what was folded last.
+func (t *messageText) found() bool {
+	if t.threes != nil {
+		t.threes.add(t.folded)
+		return false
+	}
+	return bytes.Contains(t.folded, t.needle)
+}
+
+// overlap is how many bytes of a piece the next one has to begin with.
+func (t *messageText) overlap() int {
+	if t.threes != nil {
+		return 2
+	}
+	return max(len(t.needle)-1, 0)
 }
 
 const messageTextWindow = 32 << 10
@@ -93,7 +112,7 @@ func (t *messageText) inHeader(header []byte, name string) bool {
 		} else {
 			t.folded = messageFold(t.folded, []byte(strings.ReplaceAll(messageDecodeHeader(value), "\t", " ")))
 		}
-		if bytes.Contains(t.folded, t.needle) {
+		if t.found() {
 			return true
 		}
 	}
@@ -155,7 +174,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 			rest = messageCutRune(text)
 		}
 		t.folded = messageFold(t.folded, text[:len(text)-rest])
-		if bytes.Contains(t.folded, t.needle) {
+		if t.found() {
 			return true, nil
 		}
 		if err == io.EOF {
@@ -164,7 +183,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 			return false, err
 		}
 		copy(t.raw, text[len(text)-rest:])
-		if keep := max(len(t.needle)-1, 0); len(t.folded) > keep {
+		if keep := t.overlap(); len(t.folded) > keep {
 			t.folded = t.folded[:copy(t.folded, t.folded[len(t.folded)-keep:])]
 		}
 	}
