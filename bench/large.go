@@ -66,7 +66,7 @@ func measureStart(t *turn) {
 	}
 	t.record(row, median(ms))
 	t.note(row, "each with %d messages", t.corpus.Messages)
-	must(t.restart()) // by the adaptor, as all other rows know it
+	must(t.warmup())
 }
 
 func measureSize(t *turn) {

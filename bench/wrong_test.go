@@ -176,6 +176,14 @@ func TestNotOffered(t *testing.T) {
 	}
 }
 
+// What is missing in one round makes no ratio with another round.
+func TestAbsentRound(t *testing.T) {
+	r := &result{sets: [][]sample{{{Absent: true}, {Value: 6}}, {{Value: 100}, {Value: 2}}}}
+	if a, b := r.pairs(); len(a) != 1 || a[0] != 6 || b[0] != 2 {
+		t.Error(a, b)
+	}
+}
+
 // Answers of very different sizes cannot both be right, though each has the right
 // number of lines.
 func TestDiffer(t *testing.T) {
