@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,11 +32,11 @@ func (mb *mailbox) adopt(fresh []mailboxFound, sure uint32) error {
 			mb.newStamp, mb.curStamp = time.Time{}, time.Time{}
 		}
 	}
-	slices.SortFunc(fresh, func(a, b mailboxFound) int { return cmp.Compare(a.line.uid, b.line.uid) })
+	mailboxSortFound(fresh)
 	if mb.passes < mailboxMissesMost-1 && mb.passesOver(fresh, sure) {
 		for _, f := range fresh {
-			if f.line.uid != 0 {
-				mb.early[f.base] = f.line
+			if f.uid != 0 {
+				mb.early.put(maildirUidline{f.uid, f.fields, f.base()})
 			}
 		}
 		mb.passes++
@@ -48,16 +49,29 @@ func (mb *mailbox) adopt(fresh []mailboxFound, sure uint32) error {
 	modSeq := uint64(0)
 	mb.grow(len(fresh))
 	for _, f := range fresh {
-		if f.line.uid == 0 {
+		if f.uid == 0 {
 			continue
 		}
 		if modSeq == 0 {
 			modSeq = mb.nextModSeq()
 		}
-		mb.add(f.line.uid, f.name, f.cur, f.line.fields, modSeq)
-		delete(mb.early, f.base)
+		mb.add(f.uid, f.name, f.cur, f.fields, modSeq)
+		mb.early.remove(f.base())
 	}
 	return nil
+}
+
+// mailboxSortFound sorts by UID; those that have none come last, as they were delivered.
+func mailboxSortFound(fresh []mailboxFound) {
+	slices.SortFunc(fresh, func(a, b mailboxFound) int {
+		switch {
+		case a.uid != b.uid:
+			return cmp.Compare(a.uid-1, b.uid-1)
+		case a.made != b.made:
+			return cmp.Compare(a.made, b.made)
+		}
+		return strings.Compare(a.base(), b.base())
+	})
 }
 
 // takeEarly gives files the UIDs that the uidlist has for them, and counts those
@@ -67,11 +81,11 @@ func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
 	last := mb.lastUID()
 	for i := range fresh {
 		f := &fresh[i]
-		if f.line.uid != 0 {
+		if f.uid != 0 {
 			continue
 		}
-		if line, ok := mb.early[f.base]; ok && line.uid > last {
-			f.line = line
+		if line, ok := mb.early.get(f.base()); ok && line.uid > last {
+			f.uid, f.fields = line.uid, line.fields
 		} else {
 			without++
 		}
@@ -82,20 +96,21 @@ func (mb *mailbox) takeEarly(fresh []mailboxFound) (without int) {
 // passesOver tells whether the uidlist has a line from sure on, without a file as yet, between
 // the messages that have records and the last of fresh, which is sorted by UID.
 func (mb *mailbox) passesOver(fresh []mailboxFound, sure uint32) bool {
-	if len(fresh) == 0 || len(mb.early) == 0 {
+	if len(fresh) == 0 || mb.early.count == 0 {
 		return false
 	}
-	last, highest := mb.lastUID(), fresh[len(fresh)-1].line.uid
-	seen := make(map[string]bool, len(fresh))
+	last, highest, over := mb.lastUID(), uint32(0), false
 	for _, f := range fresh {
-		seen[f.base] = true
+		highest = max(highest, f.uid)
 	}
-	for base, line := range mb.early {
-		if line.uid >= sure && line.uid > last && line.uid < highest && !seen[base] {
-			return true
+	mb.early.each(func(line maildirUidline) bool {
+		if line.uid >= sure && line.uid > last && line.uid < highest {
+			_, seen := slices.BinarySearchFunc(fresh, line.uid, func(f mailboxFound, uid uint32) int { return cmp.Compare(f.uid-1, uid-1) })
+			over = !seen
 		}
-	}
-	return false
+		return !over
+	})
+	return over
 }
 
 // scanForEarly looks for the files of uidlist lines that have no record, until it
@@ -116,13 +131,12 @@ func (mb *mailbox) scanForEarly() error {
 // comes tells whether the uidlist has a line, without a file as yet, above the
 // messages that have records.
 func (mb *mailbox) comes() bool {
-	last := mb.lastUID()
-	for _, line := range mb.early {
-		if line.uid > last {
-			return true
-		}
-	}
-	return false
+	last, comes := mb.lastUID(), false
+	mb.early.each(func(line maildirUidline) bool {
+		comes = line.uid > last
+		return !comes
+	})
+	return comes
 }
 
 func (mb *mailbox) lastUID() uint32 {
@@ -181,26 +195,18 @@ func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) 
 	if mb.takeEarly(fresh) == 0 && mb.list != nil {
 		return nil // another program was faster
 	}
-	type place struct {
-		order maildirOrder
-		fresh int
-	}
-	places := make([]place, 0, len(fresh)) // of those without a UID
+	mailboxSortFound(fresh)
+	first := slices.IndexFunc(fresh, func(f mailboxFound) bool { return f.uid == 0 })
+	without := fresh[max(first, 0):]
 	stale := mb.list == nil || mb.wantsRewrite()
-	for i := range fresh {
-		f := &fresh[i]
-		if f.line.uid != 0 {
-			continue
+	lines := make([]maildirUidline, len(without))
+	for i := range without {
+		lines[i].base = without[i].base()
+		if !stale {
+			_, early := mb.early.get(lines[i].base)
+			_, dead := mb.dead[mailboxBaseHash(lines[i].base)]
+			stale = early || dead // the old line must go
 		}
-		_, early := mb.early[f.base]
-		_, dead := mb.dead[mailboxBaseHash(f.base)]
-		stale = stale || early || dead // the old line must go
-		places = append(places, place{maildirOrderOf(f.base), i})
-	}
-	slices.SortFunc(places, func(a, b place) int { return a.order.compare(b.order) })
-	lines := make([]maildirUidline, len(places))
-	for i := range places {
-		lines[i].base = places[i].order.base
 	}
 	if err := mb.writeLines(lock, lines, stale); err != nil {
 		return err
@@ -208,8 +214,8 @@ func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) 
 	if err := lock.sync(); err != nil {
 		return err
 	}
-	for i := range places {
-		fresh[places[i].fresh].line = lines[i]
+	for i := range without {
+		without[i].uid = lines[i].uid
 	}
 	return nil
 }
@@ -243,7 +249,7 @@ func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, 
 		}
 	}
 	err := lock.rewrite(list, func(uid uint32, base string) bool {
-		_, early := mb.early[base]
+		_, early := mb.early.get(base)
 		return !mine[base] && (early || mb.find(uid) >= 0)
 	}, lines)
 	if err == nil {
@@ -256,12 +262,13 @@ func (mb *mailbox) writeLines(lock *maildirUidlistLock, lines []maildirUidline, 
 // buryEarly gives up the uidlist lines below a UID whose file an undisturbed scan did
 // not see. Those above were added while it went on.
 func (mb *mailbox) buryEarly(below uint32) {
-	for base, line := range mb.early {
+	mb.early.each(func(line maildirUidline) bool {
 		if line.uid < below {
-			mb.bury(base)
-			delete(mb.early, base)
+			mb.bury(line.base)
+			mb.early.remove(line.base)
 		}
-	}
+		return true
+	})
 }
 
 // bury notes that the uidlist has a line that is of no more use.

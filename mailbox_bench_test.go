@@ -108,3 +108,32 @@ func BenchmarkMailboxSummaries(b *testing.B) {
 		}
 	}
 }
+
+// What STORE and EXPUNGE of all take.
+func BenchmarkMailboxStore(b *testing.B) {
+	st := benchMailboxStore(b, benchMailboxRoot(b, 10_000))
+	defer st.close()
+	v := benchMailboxView(b, st)
+	defer v.close()
+	op := mailboxAdd
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := v.store(v.uids(), op, mailboxFlagFlagged|mailboxFlagDraft, true, 0)
+		must(b, err)
+		op = mailboxAdd + mailboxRemove - op
+	}
+}
+
+func BenchmarkMailboxExpunge(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		st := benchMailboxStore(b, benchMailboxRoot(b, 10_000))
+		v := benchMailboxView(b, st)
+		b.StartTimer()
+		must(b, v.remove(v.uids()))
+		b.StopTimer()
+		v.close()
+		st.close()
+		b.StartTimer()
+	}
+}

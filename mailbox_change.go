@@ -472,7 +472,7 @@ func (mb *mailbox) catchUp() error {
 	if mb.epoch != epoch {
 		return errMailboxGone
 	}
-	if len(mb.early) > 0 {
+	if mb.early.count > 0 {
 		return mb.scanForEarly()
 	}
 	return nil

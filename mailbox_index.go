@@ -560,10 +560,10 @@ type mailboxIndexStateOf struct {
 
 // indexState gives the state block of this moment.
 func (mb *mailbox) indexState() []byte {
-	settled := mb.scanDue.IsZero() && mb.missing == 0 && len(mb.early) == 0 && !mb.newStamp.IsZero() && !mb.curStamp.IsZero()
+	settled := mb.scanDue.IsZero() && mb.missing == 0 && mb.early.count == 0 && !mb.newStamp.IsZero() && !mb.curStamp.IsZero()
 	newInode, curInode := mb.md.inodes()
 	var list []byte
-	if len(mb.early) == 0 { // else its lines would be lost
+	if mb.early.count == 0 { // else its lines would be lost
 		list = mb.list.note()
 	}
 	b := binary.AppendUvarint(nil, mb.modSeq)

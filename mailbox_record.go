@@ -32,10 +32,10 @@ type mailbox struct {
 	records  []mailboxRecord // by UID
 	bases    []byte          // base names, one after the other; records point into it
 	odd      map[uint32]mailboxOdd
-	popUIDLs map[uint32]string         // uidlist field P, where there is one
-	uids     []uint32                  // UIDs of records. Views share it: only ever appended to, else replaced
-	early    map[string]maildirUidline // uidlist lines whose file has not been seen yet
-	dead     map[uint64]struct{}       // hashes of base names whose file is gone, but not its uidlist line
+	popUIDLs map[uint32]string   // uidlist field P, where there is one
+	uids     []uint32            // UIDs of records. Views share it: only ever appended to, else replaced
+	early    mailboxEarly        // uidlist lines whose file has not been seen yet
+	dead     map[uint64]struct{} // hashes of base names whose file is gone, but not its uidlist line
 
 	keywords     []string // by letter, replaced whole when it changes
 	keywordStamp time.Time
@@ -333,7 +333,7 @@ func (mb *mailbox) packBases() {
 func (mb *mailbox) unload() {
 	mb.closeIndex()
 	mb.forgetRecords()
-	mb.loaded, mb.list, mb.early = false, nil, nil
+	mb.loaded, mb.list, mb.early = false, nil, mailboxEarly{}
 	mb.keywords, mb.keywordStamp, mb.forwarded = nil, time.Time{}, 0
 	mb.newStamp, mb.curStamp, mb.scanDue = time.Time{}, time.Time{}, time.Time{}
 }

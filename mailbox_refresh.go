@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -205,9 +206,10 @@ func (mb *mailbox) reset() {
 // record go to mb.early until their file is seen.
 func (mb *mailbox) readList() error {
 	var lines []maildirUidline
+	var names mailboxNames
 	old := mb.list
 	list, whole, err := mb.md.readUidlist(old, func(uid uint32, fields, base string) {
-		lines = append(lines, maildirUidline{uid, fields, base})
+		lines = append(lines, maildirUidline{uid, names.keep(fields), names.keep(base)})
 	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errMaildirUidlist):
@@ -235,12 +237,12 @@ func (mb *mailbox) readList() error {
 			mb.loseIndex()
 		}
 	}
-	if mb.early == nil {
-		mb.early = make(map[string]maildirUidline, len(lines))
+	if len(mb.records) == 0 {
+		mb.early.reserve(len(lines))
 	}
 	for _, line := range lines {
 		if mb.find(line.uid) < 0 {
-			mb.early[line.base] = line
+			mb.early.put(line)
 		}
 	}
 	return nil
@@ -250,7 +252,7 @@ func (mb *mailbox) readList() error {
 // written anew. Where they differ the list is right: the message gets the UID
 // that the list has, and its old UID is gone.
 func (mb *mailbox) checkRecords(lines []maildirUidline) {
-	mb.early = nil
+	mb.early = mailboxEarly{}
 	next := 0
 	before := len(mb.records)
 	mb.drop(func(r *mailboxRecord) bool {
@@ -267,18 +269,23 @@ func (mb *mailbox) checkRecords(lines []maildirUidline) {
 
 // mailboxFound is a file in new/ or cur/ that has no record yet.
 type mailboxFound struct {
-	name, base string
-	cur        bool
-	line       maildirUidline // uid 0: it has none yet
+	name, fields string // fields: of its line in the uidlist
+	made         uint64 // maildirMade
+	uid          uint32 // 0: it has none yet
+	baseLen      uint8
+	cur          bool
 }
+
+func (f *mailboxFound) base() string { return f.name[:f.baseLen] }
 
 // mailboxScan is one look at the directories.
 type mailboxScan struct {
 	mb      *mailbox
 	full    bool
-	index   map[string]int32 // records by base name
+	known   mailboxBases // records by base name
 	fresh   []mailboxFound
-	freshAt map[string]int32
+	freshAt mailboxBases
+	names   mailboxNames             // of fresh
 	twice   map[string][]mailboxFile // base names seen more than once
 	modSeq  uint64                   // of the changes found, 0 if none
 }
@@ -307,9 +314,9 @@ func (mb *mailbox) scan(full bool) error {
 	if mb.list != nil {
 		known = mb.list.next
 	}
-	s := &mailboxScan{mb: mb, full: full, freshAt: map[string]int32{}}
-	if s.makeIndex(); s.dropReturned() {
-		s.makeIndex()
+	s := &mailboxScan{mb: mb, full: full}
+	if s.learn(); s.dropReturned() {
+		s.learn()
 	}
 	if err := mb.md.scan(full, s.see); err != nil {
 		return err
@@ -357,21 +364,40 @@ func (mb *mailbox) scan(full bool) error {
 	return nil
 }
 
-func (s *mailboxScan) makeIndex() {
+// learn fills s.known with the records that the scan may find.
+func (s *mailboxScan) learn() {
+	s.known = mailboxBases{}
 	add := func(i int, r *mailboxRecord) bool {
 		r.state &^= mailboxScanned
-		s.index[s.mb.base(r)] = int32(i)
+		s.known.add(s.mb.base(r), i)
 		return true
 	}
 	if !s.full {
-		s.index = make(map[string]int32, s.mb.unread)
 		s.mb.eachNew(add)
 		return
 	}
-	s.index = make(map[string]int32, len(s.mb.records))
+	s.known.grow(len(s.mb.records))
 	for i := range s.mb.records {
 		add(i, &s.mb.records[i])
 	}
+}
+
+// find gives the record that has a base name, nil if there is none.
+func (s *mailboxScan) find(base string) *mailboxRecord {
+	i := s.known.find(base, func(i int) bool { return s.mb.base(&s.mb.records[i]) == base })
+	if i < 0 {
+		return nil
+	}
+	return &s.mb.records[i]
+}
+
+// findFresh gives the file without a record that has a base name, nil if there is none.
+func (s *mailboxScan) findFresh(base string) *mailboxFound {
+	i := s.freshAt.find(base, func(i int) bool { return s.fresh[i].base() == base })
+	if i < 0 {
+		return nil
+	}
+	return &s.fresh[i]
 }
 
 // dropReturned drops records of messages that were moved away and back: Dovecot
@@ -379,11 +405,12 @@ func (s *mailboxScan) makeIndex() {
 // this is another message now.
 func (s *mailboxScan) dropReturned() bool {
 	old := map[uint32]bool{}
-	for base, line := range s.mb.early {
-		if i, ok := s.index[base]; ok && s.mb.records[i].uid < line.uid {
-			old[s.mb.records[i].uid] = true
+	s.mb.early.each(func(line maildirUidline) bool {
+		if r := s.find(line.base); r != nil && r.uid < line.uid {
+			old[r.uid] = true
 		}
-	}
+		return true
+	})
 	if len(old) == 0 {
 		return false
 	}
@@ -422,20 +449,19 @@ func (mb *mailbox) absorb() {
 	mb.scanAgainLater()
 }
 
-// see takes one directory entry.
+// see takes one directory entry, whose name is valid only now.
 func (s *mailboxScan) see(name string, cur bool) {
 	base, flags, _, _ := maildirParse(name)
 	if base == "" || len(base) > 255 {
 		return
 	}
-	i, known := s.index[base]
-	if !known {
+	r := s.find(base)
+	if r == nil {
 		s.seeFresh(name, base, cur)
 		return
 	}
-	r := &s.mb.records[i]
 	if r.state&mailboxScanned != 0 {
-		s.seeTwice(base, mailboxFile{s.mb.fileName(r), r.inCur()}, mailboxFile{name, cur})
+		s.seeTwice(s.mb.base(r), mailboxFile{s.mb.fileName(r), r.inCur()}, mailboxFile{strings.Clone(name), cur})
 		return
 	}
 	r.state |= mailboxScanned
@@ -445,16 +471,16 @@ func (s *mailboxScan) see(name string, cur bool) {
 	if flags != r.flags {
 		s.mb.change(r, s.changed())
 	}
-	s.mb.setName(r, name, cur)
+	s.mb.setName(r, strings.Clone(name), cur)
 }
 
 func (s *mailboxScan) seeFresh(name, base string, cur bool) {
-	if i, ok := s.freshAt[base]; ok {
-		s.seeTwice(base, mailboxFile{s.fresh[i].name, s.fresh[i].cur}, mailboxFile{name, cur})
+	if f := s.findFresh(base); f != nil {
+		s.seeTwice(f.base(), mailboxFile{f.name, f.cur}, mailboxFile{strings.Clone(name), cur})
 		return
 	}
-	s.freshAt[base] = int32(len(s.fresh))
-	s.fresh = append(s.fresh, mailboxFound{name: name, base: base, cur: cur})
+	s.freshAt.add(base, len(s.fresh))
+	s.fresh = append(s.fresh, mailboxFound{name: s.names.keep(name), made: maildirMade(base), baseLen: uint8(len(base)), cur: cur})
 }
 
 func (s *mailboxScan) seeTwice(base string, files ...mailboxFile) {
@@ -477,8 +503,8 @@ func (s *mailboxScan) changed() uint64 {
 
 // lost tells whether a file of new/ was not seen.
 func (s *mailboxScan) lost() bool {
-	for _, i := range s.index {
-		if s.mb.records[i].state&mailboxScanned == 0 {
+	for _, slot := range s.known.slots {
+		if slot.at != 0 && s.mb.records[slot.at-1].state&mailboxScanned == 0 {
 			return true
 		}
 	}
@@ -494,13 +520,12 @@ func (s *mailboxScan) overlooks() bool {
 	if len(s.fresh) == 0 {
 		return false
 	}
-	last := s.mb.lastUID()
-	for base, line := range s.mb.early {
-		if _, seen := s.freshAt[base]; !seen && line.uid > last {
-			return true
-		}
-	}
-	return false
+	last, overlooks := s.mb.lastUID(), false
+	s.mb.early.each(func(line maildirUidline) bool {
+		overlooks = line.uid > last && s.findFresh(line.base) == nil
+		return !overlooks
+	})
+	return overlooks
 }
 
 // expungeMissing drops the records whose file is gone for certain.

@@ -228,7 +228,7 @@ func TestMailboxForeignChanges(t *testing.T) {
 	cur := filepath.Join(tree.root, "cur")
 	names := testFiles(t, tree, "cur")
 	slices.SortFunc(names, func(a, b string) int {
-		if maildirOrderOf(a).compare(maildirOrderOf(b)) < 0 {
+		if testMadeBefore(a, b) {
 			return -1
 		}
 		return 1

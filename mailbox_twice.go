@@ -34,11 +34,13 @@ func (s *mailboxScan) resolveTwice() {
 
 // settle notes the one name that is left.
 func (s *mailboxScan) settle(base string, file mailboxFile) {
-	if i, ok := s.freshAt[base]; ok {
-		s.fresh[i].name, s.fresh[i].cur = file.name, file.cur
+	if f := s.findFresh(base); f != nil {
+		if f.name, f.cur = file.name, file.cur; f.name == "" {
+			f.baseLen = 0
+		}
 		return
 	}
-	r := &s.mb.records[s.index[base]]
+	r := s.find(base)
 	if file.name == "" {
 		r.state &^= mailboxScanned // renamed away again: as good as not seen
 		return

@@ -30,6 +30,7 @@ import (
 //	maildir_keywords.go   dovecot-keywords
 //	maildir_root.go       a user's root: folders, subscriptions
 //	maildir_validity.go   dovecot-uidvalidity
+//	maildir_scan_*.go     the names in a directory
 //	maildir_index.go      letterbox.index and letterbox.index.text
 //	maildir_sweep.go      what crashed programs leave behind
 
@@ -132,7 +133,7 @@ func (md *maildir) dir(cur bool) string {
 func (md *maildir) tmp(name string) string { return md.path + "/tmp/" + name }
 
 // scan calls f for each message file of new/ and then, if cur, of cur/. A file
-// that is renamed meanwhile may be missed, or seen twice.
+// that is renamed meanwhile may be missed, or seen twice. name is valid only during the call.
 func (md *maildir) scan(cur bool, f func(name string, cur bool)) error {
 	if err := md.scanDir(false, f); err != nil || !cur {
 		return err
@@ -141,24 +142,7 @@ func (md *maildir) scan(cur bool, f func(name string, cur bool)) error {
 }
 
 func (md *maildir) scanDir(cur bool, f func(name string, cur bool)) error {
-	d, err := os.Open(md.dir(cur))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	for {
-		names, err := d.Readdirnames(1024)
-		for _, name := range names {
-			if name[0] != '.' {
-				f(name, cur)
-			}
-		}
-		if err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+	return maildirEachName(md.dir(cur), func(name string) { f(name, cur) })
 }
 
 // stamp gives the modification times of new/ and cur/. If one of them is not

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"math"
 	"os"
 	"strconv"
@@ -136,20 +135,11 @@ func maildirWithSizes(base string, disk, wire int64) string {
 	return base + ",S=" + strconv.FormatInt(disk, 10) + ",W=" + strconv.FormatInt(wire, 10)
 }
 
-// maildirOrder is a base name's place in the order of delivery: seconds, microseconds,
-// then the name.
-type maildirOrder struct {
-	sec, micro uint64
-	base       string
-}
-
-func maildirOrderOf(base string) maildirOrder {
+// maildirMade is when a base name says it was made, as a number to compare: seconds, then
+// microseconds. What was delivered later has a greater one. Names without a time come last.
+func maildirMade(base string) uint64 {
 	sec, micro := maildirTime(base)
-	return maildirOrder{sec, micro, base}
-}
-
-func (o maildirOrder) compare(p maildirOrder) int {
-	return cmp.Or(cmp.Compare(o.sec, p.sec), cmp.Compare(o.micro, p.micro), strings.Compare(o.base, p.base))
+	return min(sec, 1<<44-1)<<20 | min(micro, 1<<20-1)
 }
 
 // maildirTime reads when a base name says it was made. A name without a time is

@@ -149,12 +149,14 @@ func (line maildirUidline) appendTo(text []byte) []byte {
 	return append(text, '\n')
 }
 
-// maildirTail is the end of before and text, copied.
+// maildirTail is the end of before and text, in before's memory.
 func maildirTail(before, text []byte) []byte {
-	if len(text) < maildirUidlistCheck {
-		text = append(bytes.Clone(before), text...)
+	if len(text) >= maildirUidlistCheck {
+		return append(before[:0], text[len(text)-maildirUidlistCheck:]...)
 	}
-	return bytes.Clone(text[max(0, len(text)-maildirUidlistCheck):])
+	kept := min(len(before), maildirUidlistCheck-len(text))
+	copy(before, before[len(before)-kept:])
+	return append(before[:kept], text...)
 }
 
 // rewrite replaces the file by one that has the header and those old lines that
@@ -179,8 +181,7 @@ func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32,
 	w := bufio.NewWriterSize(r, 64<<10)
 	put := func(text []byte) {
 		end += int64(len(text))
-		before = append(before, text...)
-		before = before[max(0, len(before)-maildirUidlistCheck):]
+		before = maildirTail(before, text)
 		w.Write(text) // its error is Flush's
 	}
 	put(list.header(next))
@@ -199,7 +200,8 @@ func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32,
 		}
 	}
 	for _, line := range more {
-		put(line.appendTo(text[:0]))
+		text = line.appendTo(text[:0])
+		put(text)
 		lines++
 	}
 	if err := w.Flush(); err != nil {
@@ -216,7 +218,7 @@ func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32,
 	}
 	l.dirty = false
 	list.next, list.lines, list.old, list.courier, list.torn = next, lines, false, false, false
-	list.info, list.end, list.before = info, end, bytes.Clone(before)
+	list.info, list.end, list.before = info, end, before
 	return nil
 }
 
@@ -317,7 +319,7 @@ func (old *maildirUidlist) goneOn(f *os.File, info os.FileInfo) *maildirUidlist 
 		return nil
 	}
 	list := *old
-	list.info, list.torn = info, false
+	list.info, list.before, list.torn = info, before, false
 	return &list
 }
 
@@ -389,8 +391,7 @@ func (list *maildirUidlist) read(f *os.File, line func(uid uint32, fields, base 
 // took notes that a line was read.
 func (list *maildirUidlist) took(text []byte) {
 	list.end += int64(len(text))
-	list.before = append(list.before, text...)
-	list.before = list.before[max(0, len(list.before)-maildirUidlistCheck):]
+	list.before = maildirTail(list.before, text)
 }
 
 // damaged notes a line that is none, and keeps clear of what may be its UID.
