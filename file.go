@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // The file room makes changes to files durable. It knows no Maildir.
@@ -74,6 +76,21 @@ func fileRename(from, to string) error {
 			return nil
 		} else if err != syscall.EINTR {
 			return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+		}
+	}
+}
+
+// fileRenameAt is fileRename of a name in an open directory to one in another.
+func fileRenameAt(dir int, from string, toDir int, to string) error {
+	if err := fileStep("rename", to); err != nil {
+		return err
+	}
+	for {
+		err := unix.Renameat(dir, from, toDir, to)
+		if err == nil {
+			return nil
+		} else if err != unix.EINTR {
+			return &os.LinkError{Op: "renameat", Old: from, New: to, Err: err}
 		}
 	}
 }

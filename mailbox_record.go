@@ -24,6 +24,7 @@ type mailbox struct {
 
 	mu     sync.Mutex          // guards all below; never held across a write to a client
 	lock   *maildirUidlistLock // while this goroutine holds it
+	held   *maildirHeld        // while many files are changed
 	loaded bool
 	epoch  int // counts changes of UIDVALIDITY; a view of another epoch is gone
 	views  map[*mailboxView]struct{}

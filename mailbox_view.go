@@ -215,6 +215,7 @@ func (v *mailboxView) claim() {
 	if v.only || v.keep || mb.unread == 0 {
 		return
 	}
+	defer mb.changesMany(mb.unread)()
 	overtaken := false
 	err := mb.renaming(func() error {
 		overtaken = v.claimLocked()
@@ -238,7 +239,7 @@ func (v *mailboxView) claimLocked() (overtaken bool) {
 		name := mb.fileName(r)
 		base, flags, odd, _ := maildirParse(name)
 		to := mb.md.fileName(base, flags, odd)
-		if err := mb.md.rename(name, false, to); errors.Is(err, fs.ErrNotExist) {
+		if err := mb.rename(name, false, to); errors.Is(err, fs.ErrNotExist) {
 			overtaken = true
 			return true
 		} else if err != nil {

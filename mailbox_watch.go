@@ -71,31 +71,60 @@ func (w *mailboxWatcher) add(mb *mailbox) {
 	if w.uses[mb]++; w.uses[mb] > 1 || w.closed {
 		return
 	}
-	if w.inotify != nil {
-		err := w.watch(mb)
-		if err == nil && !mailboxIsShared(mb.md.path) {
-			return
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) { // the view is going to find out that the folder is gone
-			logMailboxNoWatch(w.log, err)
-		}
+	if w.inotify != nil && w.watch(mb, "", "new", "cur") && !mailboxIsShared(mb.md.path) {
+		return
 	}
+	w.pollToo(mb)
+}
+
+// pollToo has a mailbox looked at now and then.
+func (w *mailboxWatcher) pollToo(mb *mailbox) {
 	w.polled[mb] = true
 	if w.timer == nil {
 		w.timer = time.AfterFunc(mailboxPollTime, w.poll)
 	}
 }
 
-func (w *mailboxWatcher) watch(mb *mailbox) error {
-	for _, sub := range []string{"", "new", "cur"} { // the folder itself may be renamed
+// watch begins to watch directories of a folder, "" being the folder itself, which may be
+// renamed; false if that cannot be.
+func (w *mailboxWatcher) watch(mb *mailbox, subs ...string) bool {
+	for _, sub := range subs {
 		number, err := w.inotify.add(filepath.Join(mb.md.path, sub), sub != "")
 		if err != nil {
 			w.unwatch(mb)
-			return err
+			if !errors.Is(err, fs.ErrNotExist) { // the view is going to find out that the folder is gone
+				logMailboxNoWatch(w.log, err)
+			}
+			return false
 		}
 		w.watched[number] = append(w.watched[number], mb)
 		w.numbers[mb] = append(w.numbers[mb], number)
 	}
-	return nil
+	return true
+}
+
+// pause ends watching what happens in a folder, until resume: of each change that we make
+// ourselves the kernel would tell us, and that takes a quarter of the time of many. What others
+// do meanwhile has to be looked for.
+func (w *mailboxWatcher) pause(mb *mailbox) (resume func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	numbers := w.numbers[mb]
+	if len(numbers) < 2 || w.closed || slices.ContainsFunc(numbers, func(n int) bool { return len(w.watched[n]) > 1 }) {
+		return func() {}
+	}
+	for _, number := range numbers[1:] {
+		delete(w.watched, number)
+		w.inotify.remove(number)
+	}
+	w.numbers[mb] = numbers[:1]
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.numbers[mb]) == 1 && !w.closed && !w.watch(mb, "new", "cur") {
+			w.pollToo(mb)
+		}
+	}
 }
 
 // unwatch ends the watches of a mailbox that no other has too.

@@ -199,6 +199,50 @@ func (md *maildir) rename(name string, cur bool, to string) error {
 // remove unlinks a file. It does not sync.
 func (md *maildir) remove(name string, cur bool) error { return os.Remove(md.dir(cur) + name) }
 
+// maildirHeld is a folder whose directories are open: who renames or removes many files has
+// them looked up once.
+type maildirHeld struct{ newDir, curDir *os.File }
+
+// hold opens the directories. They are to be closed.
+func (md *maildir) hold() (*maildirHeld, error) {
+	newDir, err := fileOpen(md.dir(false))
+	if err != nil {
+		return nil, err
+	}
+	curDir, err := fileOpen(md.dir(true))
+	if err != nil {
+		newDir.Close()
+		return nil, err
+	}
+	return &maildirHeld{newDir, curDir}, nil
+}
+
+func (h *maildirHeld) close() {
+	h.newDir.Close()
+	h.curDir.Close()
+}
+
+func (h *maildirHeld) dir(cur bool) int {
+	if cur {
+		return int(h.curDir.Fd())
+	}
+	return int(h.newDir.Fd())
+}
+
+// rename is maildir.rename.
+func (h *maildirHeld) rename(name string, cur bool, to string) error {
+	return fileRenameAt(h.dir(cur), name, h.dir(true), to)
+}
+
+// remove is maildir.remove.
+func (h *maildirHeld) remove(name string, cur bool) error {
+	err := unix.Unlinkat(h.dir(cur), name, 0)
+	if err != nil {
+		return &os.PathError{Op: "unlinkat", Path: name, Err: err}
+	}
+	return nil
+}
+
 // linkInto puts a message of this folder into to's cur/ (or new/) as toName: by
 // hard link where the file system allows, else by a synced copy. It syncs no
 // directory.
