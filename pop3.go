@@ -212,14 +212,19 @@ func (s *popSession) refuse(verb string, err error) error {
 	return nil
 }
 
+// storeSeen marks as \Seen what was fetched. The client need not hear that it failed.
+func (s *popSession) storeSeen() {
+	if err := s.drop.storeSeen(); err != nil {
+		logCommandFailed(s.c.log, s.user, "RETR", fmt.Errorf("marking as seen: %w", err))
+	}
+}
+
 // leave ends the session's hold on the mailbox, however it ended.
 func (s *popSession) leave() {
 	if s.drop == nil {
 		return
 	}
-	if err := s.drop.storeSeen(); err != nil {
-		logCommandFailed(s.c.log, s.user, "RETR", fmt.Errorf("marking as seen: %w", err))
-	}
+	s.storeSeen()
 	s.drop.view.close()
 	if s.lock != nil {
 		s.lock.release(s.user)

@@ -197,6 +197,9 @@ func (b *popMaildrop) update(onDelete string) (moved int, folder string, err err
 	hidden, err := b.view.keywordFlags([]string{popHidden})
 	if errors.Is(err, errMailboxKeywords) {
 		// POP3 must not list them again, and IMAP must not lose them.
+		if err := b.storeSeen(); err != nil {
+			return 0, "", err
+		}
 		if err := b.move(uids, "Archive", &folder); err != nil {
 			return 0, "", err
 		}
@@ -204,10 +207,24 @@ func (b *popMaildrop) update(onDelete string) (moved int, folder string, err err
 	} else if err != nil {
 		return 0, "", err
 	}
-	return 0, "", b.inBatches(uids, func(uids []uint32) error {
-		_, err := b.view.store(uids, mailboxAdd, hidden, true, 0)
-		return err
-	})
+	hide := func(flags mailboxFlags, seen bool) error {
+		uids := b.take(func(m *popMessage) bool {
+			if !m.deleted || m.gone || m.seen != seen {
+				return false
+			}
+			m.seen = false
+			return true
+		})
+		return b.inBatches(uids, func(uids []uint32) error {
+			_, err := b.view.store(uids, mailboxAdd, flags, true, 0)
+			return err
+		})
+	}
+	err = hide(hidden, false)
+	if errSeen := hide(hidden|mailboxFlagSeen, true); err == nil { // one change of the name for both
+		err = errSeen
+	}
+	return 0, "", err
 }
 
 // move moves messages to the folder of a special use.

@@ -312,10 +312,11 @@ func (s *popSession) cmdQuit(arg string) error {
 		s.c.printf("+OK good-bye")
 		return nil
 	}
-	if err := s.drop.storeSeen(); err != nil {
-		logCommandFailed(s.c.log, s.user, "RETR", fmt.Errorf("marking as seen: %w", err))
+	if s.onDelete == "trash" || s.onDelete == "archive" {
+		s.storeSeen() // they are seen where they go, too
 	}
 	moved, folder, err := s.drop.update(s.onDelete)
+	s.storeSeen()
 	switch {
 	case err != nil:
 		logCommandFailed(s.c.log, s.user, "QUIT", fmt.Errorf("deleting: %w", err))

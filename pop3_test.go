@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,6 +217,39 @@ func TestPopMailRemoved(t *testing.T) {
 		}
 		if err := os.RemoveAll(filepath.Join(root, "alice")); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What is fetched and deleted in one session is \Seen where it goes on being.
+func TestPopDeleteSeen(t *testing.T) {
+	for onDelete, want := range map[string][]string{
+		"hide":    {"cur/1700000000 Sa", "cur/1700000001 S", "cur/1700000002 a", "new/1700000003 "},
+		"trash":   {".Trash/cur/ S", ".Trash/new/ ", "cur/1700000001 S", "new/1700000003 "},
+		"archive": {".Archive/cur/ S", ".Archive/new/ ", "cur/1700000001 S", "new/1700000003 "},
+		"delete":  {"cur/1700000001 S", "new/1700000003 "},
+	} {
+		root := t.TempDir()
+		testPopMail(t, root, "Subject: 1\r\n\r\n", "Subject: 2\r\n\r\n", "Subject: 3\r\n\r\n", "Subject: 4\r\n\r\n")
+		d := testPopDoor(t, root)
+		d.onDelete = onDelete
+		testPopTalk(d, testPopLogin+"RETR 1\r\nRETR 2\r\nDELE 1\r\nDELE 3\r\nQUIT\r\n")
+		var got []string
+		for _, pattern := range []string{"new/*", "cur/*", ".*/new/*", ".*/cur/*"} {
+			files, err := filepath.Glob(filepath.Join(root, "alice", pattern))
+			must(t, err)
+			for _, file := range files {
+				dir, name := filepath.Split(strings.TrimPrefix(file, filepath.Join(root, "alice")+"/"))
+				base, info, _ := strings.Cut(name, ":2,")
+				if base, _, _ = strings.Cut(base, "."); dir[0] == '.' {
+					base = "" // it has a new name there
+				}
+				got = append(got, dir+base+" "+info)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", onDelete, got, want)
 		}
 	}
 }
