@@ -33,18 +33,22 @@ func fileCreate(path string, mode os.FileMode) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 }
 
+const fileReadPlain = syscall.O_RDONLY | syscall.O_CLOEXEC
+
 // fileOpen opens a file for reading. It is os.Open without the five calls by which that
 // tries whether a poller can wait for the file, which is never so for a regular one: a
 // mailbox is opened file by file.
 func fileOpen(path string) (*os.File, error) {
-	for {
-		fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		if err == syscall.EINTR {
-			continue
-		} else if err != nil {
+	for flags := fileReadFlags; ; {
+		fd, err := syscall.Open(path, flags, 0)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), path), nil
+		case err == syscall.EPERM && flags != fileReadPlain: // somebody else's file
+			flags = fileReadPlain
+		case err != syscall.EINTR:
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}
 		}
-		return os.NewFile(uintptr(fd), path), nil
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,6 +25,7 @@ const (
 )
 
 func mailboxAppendText(dst []byte, hash uint64, s *messageSummary) []byte {
+	dst = slices.Grow(dst, 64+len(s.envelope)+len(s.bodyStructure)+len(s.header))
 	dst = binary.LittleEndian.AppendUint64(dst, hash)
 	has := byte(0)
 	if s.hasNUL {

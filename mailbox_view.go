@@ -379,8 +379,22 @@ func (v *mailboxView) size(uid uint32) (int64, error) {
 	})
 }
 
-// open opens a message's file for reading. errMailboxExpunged if it is gone.
+// open opens a message's file for reading. errMailboxExpunged if it is gone. The mailbox is
+// not locked meanwhile, so that a command can have files opened on all cores; when the file was
+// renamed just then, it is looked for under the lock.
 func (v *mailboxView) open(uid uint32) (f *os.File, err error) {
+	var name string
+	var cur bool
+	err = v.record(uid, func(r *mailboxRecord) error {
+		name, cur = v.mb.fileName(r), r.inCur()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f, err = v.mb.md.open(name, cur); !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
 	err = v.record(uid, func(*mailboxRecord) error {
 		return v.mb.withFile(uid, func(r *mailboxRecord) (err error) {
 			f, err = v.mb.md.open(v.mb.fileName(r), r.inCur())

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -308,6 +309,9 @@ func (ix *maildirIndex) add(which int, payload []byte) (place uint32, err error)
 		}
 	}
 	at := e.end
+	if free := cap(e.pending) - len(e.pending); len(e.pending) > maildirIndexBatch/8 && free < maildirEntryHead+len(payload)+maildirEntryAlign {
+		e.pending = slices.Grow(e.pending, maildirIndexBatch*9/8+len(payload)-len(e.pending)) // others may read what is there
+	}
 	e.pending = binary.LittleEndian.AppendUint32(e.pending, uint32(len(payload)))
 	e.pending = binary.LittleEndian.AppendUint32(e.pending, maildirChecksum(ix.id, at, 0, payload))
 	e.pending = append(e.pending, payload...)

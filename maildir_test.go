@@ -389,3 +389,18 @@ func TestMaildirNextValidity(t *testing.T) {
 		t.Errorf("after the uidlist's 1764000009 comes %d", v)
 	}
 }
+
+// What belongs to somebody else is read, too, although we may not keep its access time.
+func TestFileOpenOfOthers(t *testing.T) {
+	exe, err := os.Stat("/bin/sh")
+	if err != nil {
+		t.Logf("there is nobody else's file: %v", err)
+		return
+	}
+	f, err := fileOpen("/bin/sh")
+	must(t, err)
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() != exe.Size() {
+		t.Errorf("%v, %v", info, err)
+	}
+}

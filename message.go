@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"strings"
 	"time"
@@ -107,7 +108,8 @@ func messageSummarizeTree(r io.Reader) (*messageSummary, *messagePart, error) {
 	s.wireSize = p.wire
 	s.headerSize = root.bodyStart
 	s.hasNUL = p.nul
-	s.bodyStructure = messageAppendPart(nil, root, true)
+	p.scratch = messageAppendPart(p.scratch[:0], root, true)
+	s.bodyStructure = bytes.Clone(p.scratch)
 	return s, root, nil
 }
 

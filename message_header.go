@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/text/encoding/htmlindex"
 )
@@ -36,6 +37,21 @@ func messageNextField(block []byte) (name, value, whole, rest []byte) {
 		return text[:0], text, whole, rest
 	}
 	return bytes.TrimRight(text[:colon], " \t"), text[colon+1:], whole, rest
+}
+
+// messageField is one field of a header block, as messageNextField gives it.
+type messageField struct{ name, value, whole []byte }
+
+// messageSplit appends the fields of a header block, up to the empty line.
+func messageSplit(dst []messageField, block []byte) []messageField {
+	for len(block) > 0 {
+		name, value, whole, rest := messageNextField(block)
+		if name == nil {
+			break
+		}
+		dst, block = append(dst, messageField{name, value, whole}), rest
+	}
+	return dst
 }
 
 // messageBeginsField tells whether a header block begins with a field of this name.
@@ -77,9 +93,26 @@ func messageTrimEnd(text []byte) []byte {
 // space after it are one space. White space before the value is dropped.
 func messageUnfold(value []byte) string {
 	value = bytes.TrimLeft(value, " \t\r\n")
-	if !bytes.ContainsAny(value, "\r\n") {
+	if !messageIsFolded(value) {
 		return string(value)
 	}
+	return messageUnfoldLines(value)
+}
+
+// messageUnfolded is messageUnfold for a short while: what it gives may share value's memory.
+func messageUnfolded(value []byte) string {
+	value = bytes.TrimLeft(value, " \t\r\n")
+	if !messageIsFolded(value) {
+		return unsafe.String(unsafe.SliceData(value), len(value))
+	}
+	return messageUnfoldLines(value)
+}
+
+func messageIsFolded(value []byte) bool {
+	return bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0
+}
+
+func messageUnfoldLines(value []byte) string {
 	out := make([]byte, 0, len(value))
 	for i := 0; i < len(value); i++ {
 		c := value[i]
@@ -158,8 +191,8 @@ func messageHasName(names []string, name []byte) bool {
 	return false
 }
 
-// messageField gives the unfolded raw value of the first field of that name.
-func messageField(header []byte, name string) (value []byte, ok bool) {
+// messageFieldOf gives the unfolded raw value of the first field of that name.
+func messageFieldOf(header []byte, name string) (value []byte, ok bool) {
 	for len(header) > 0 {
 		field, raw, _, rest := messageNextField(header)
 		if field == nil {

@@ -118,17 +118,13 @@ func (l *messageLexer) quoted() (string, bool) {
 // readFields takes from a part's header what says what the part is. Of a field
 // that comes twice the first counts. In the header of a message (root) they count only
 // with a MIME-Version or a Content-Type.
-func (part *messagePart) readFields(header []byte, root bool) {
+func (part *messagePart) readFields(header []messageField, root bool) {
 	f := &part.fields
 	part.encoding = "7bit"
 	isMIME := !root
-	for len(header) > 0 {
-		name, value, _, rest := messageNextField(header)
-		header = rest
+	for i := range header {
+		name, value := header[i].name, header[i].value
 		if len(name) < len("content-id") || name[0]|0x20 != 'c' || !strings.EqualFold(string(name[:8]), "content-") {
-			if name == nil {
-				break
-			}
 			isMIME = isMIME || len(name) == len("mime-version") && strings.EqualFold(string(name), "mime-version")
 			continue
 		}

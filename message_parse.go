@@ -28,6 +28,8 @@ type messageParser struct {
 	bounds  []messageBoundary // of the multiparts around, innermost last
 	parts   int
 	header  []byte          // of the part at hand
+	fields  []messageField  // of header
+	scratch []byte          // what is put together, before it is known how long it is
 	summary *messageSummary // to be filled, or nil
 }
 
@@ -44,13 +46,19 @@ var messageParsers = sync.Pool{New: func() any { return &messageParser{buf: make
 
 func newMessageParser(r io.Reader) *messageParser {
 	p := messageParsers.Get().(*messageParser)
-	*p = messageParser{r: r, buf: p.buf, header: p.header[:0], bounds: p.bounds[:0]}
+	*p = messageParser{r: r, buf: p.buf, header: p.header[:0], fields: p.fields[:0], scratch: p.scratch[:0], bounds: p.bounds[:0]}
 	return p
 }
 
 func (p *messageParser) release() {
 	if cap(p.header) > messageWindow {
 		p.header = nil
+	}
+	if cap(p.scratch) > messageWindow {
+		p.scratch = nil
+	}
+	if cap(p.fields) > 1000 {
+		p.fields = nil
 	}
 	p.r, p.summary = nil, nil
 	messageParsers.Put(p)
@@ -318,7 +326,8 @@ func (part *messagePart) addEmpty(pos int64) {
 
 // describe takes from the header at hand what says what the part is.
 func (p *messageParser) describe(part *messagePart, digest bool, depth int) {
-	part.readFields(p.header, depth == 0 || part.envelope != nil)
+	p.fields = messageSplit(p.fields[:0], p.header)
+	part.readFields(p.fields, depth == 0 || part.envelope != nil)
 	if !part.typed {
 		part.mediaType, part.mediaSubtype = "text", "plain"
 		if digest {
@@ -330,7 +339,7 @@ func (p *messageParser) describe(part *messagePart, digest bool, depth int) {
 		part.flatten()
 	}
 	if part.envelope != nil {
-		part.envelope = messageAppendEnvelope(part.envelope, p.header)
+		part.envelope = messageAppendEnvelope(part.envelope, p.fields)
 	}
 	if depth == 0 && p.summary != nil {
 		p.summarizeHeader()
@@ -340,22 +349,23 @@ func (p *messageParser) describe(part *messagePart, digest bool, depth int) {
 // summarizeHeader takes what a summary keeps from the message's header.
 func (p *messageParser) summarizeHeader() {
 	s := p.summary
-	s.envelope = messageAppendEnvelope(nil, p.header)
-	for header := p.header; len(header) > 0; {
-		name, value, whole, rest := messageNextField(header)
-		header = rest
-		if len(name) == 0 || !messageIsUsual(name) {
+	p.scratch = messageAppendEnvelope(p.scratch[:0], p.fields)
+	s.envelope = bytes.Clone(p.scratch)
+	p.scratch = p.scratch[:0]
+	for _, field := range p.fields {
+		if len(field.name) == 0 || !messageIsUsual(field.name) {
 			continue
 		}
-		s.header = append(s.header, whole...)
-		messageHideNULs(s.header[len(s.header)-len(whole):])
-		if s.sent.IsZero() && len(name) == 4 && strings.EqualFold(string(name), "date") {
-			if t, ok := messageParseDate(messageUnfold(value)); ok {
+		p.scratch = append(p.scratch, field.whole...)
+		if s.sent.IsZero() && len(field.name) == 4 && strings.EqualFold(string(field.name), "date") {
+			if t, ok := messageParseDate(messageUnfolded(field.value)); ok {
 				s.sent = t
 				_, s.sentZone = t.Zone()
 			}
 		}
 	}
+	messageHideNULs(p.scratch)
+	s.header = bytes.Clone(p.scratch)
 }
 
 // messageIsUsual is messageUsualField without making a string of the name.

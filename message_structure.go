@@ -11,21 +11,17 @@ import (
 // messageEnvelopeFields are the fields of an ENVELOPE, in its order.
 var messageEnvelopeFields = [...]string{"date", "subject", "from", "sender", "reply-to", "to", "cc", "bcc", "in-reply-to", "message-id"}
 
-// messageAppendEnvelope appends the ENVELOPE made from a raw header block.
-func messageAppendEnvelope(dst, header []byte) []byte {
+// messageAppendEnvelope appends the ENVELOPE made from a header.
+func messageAppendEnvelope(dst []byte, header []messageField) []byte {
 	var values [len(messageEnvelopeFields)][]byte
 	var more []string // addresses of fields that come again, by turns with their index
 	var moreOf []int
-	for len(header) > 0 {
-		name, value, _, rest := messageNextField(header)
-		if name == nil {
-			break
-		}
-		header = rest
+	for at := range header {
+		name, value := header[at].name, header[at].value
 		for i, field := range messageEnvelopeFields {
 			if len(name) == len(field) && name[0]|0x20 == field[0] && strings.EqualFold(string(name), field) {
 				if values[i] != nil && messageIsAddressField(i) {
-					more, moreOf = append(more, messageUnfold(value)), append(moreOf, i)
+					more, moreOf = append(more, messageUnfolded(value)), append(moreOf, i)
 				} else {
 					values[i] = value // of others the last counts
 				}
@@ -43,13 +39,13 @@ func messageAppendEnvelope(dst, header []byte) []byte {
 			if values[i] == nil {
 				dst = append(dst, "NIL"...)
 			} else {
-				dst = messageAppendString(dst, strings.TrimRight(messageUnfold(values[i]), " \t"))
+				dst = messageAppendString(dst, strings.TrimRight(messageUnfolded(values[i]), " \t"))
 			}
 			continue
 		}
 		var list []messageAddress
 		if values[i] != nil {
-			list = messageAddresses(messageUnfold(values[i]))
+			list = messageAddresses(messageUnfolded(values[i]))
 			for n, of := range moreOf {
 				if of == i {
 					list = append(list, messageAddresses(more[n])...)

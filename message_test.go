@@ -147,7 +147,7 @@ func TestMessageFields(t *testing.T) {
 			t.Errorf("%q, %v: %q", c.names, c.not, got)
 		}
 	}
-	if value, ok := messageField(header, "subject"); !ok || string(value) != "a b" {
+	if value, ok := messageFieldOf(header, "subject"); !ok || string(value) != "a b" {
 		t.Errorf("%q", value)
 	}
 }
@@ -262,9 +262,9 @@ func FuzzMessageHeader(f *testing.F) {
 		f.Add([]byte(field + "\r\n\r\n"))
 	}
 	f.Fuzz(func(t *testing.T, header []byte) {
-		messageAppendEnvelope(nil, header)
+		messageAppendEnvelope(nil, messageSplit(nil, header))
 		messageFields(nil, header, []string{"subject"}, true)
-		messageField(header, "from")
+		messageFieldOf(header, "from")
 		messageDecodeHeader(header)
 		messageParseDate(string(header))
 	})
