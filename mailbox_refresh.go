@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 )
@@ -480,6 +481,9 @@ func (s *mailboxScan) seeFresh(name, base string, cur bool) {
 		return
 	}
 	s.freshAt.add(base, len(s.fresh))
+	if len(s.fresh) == cap(s.fresh) {
+		s.fresh = slices.Grow(s.fresh, max(16, len(s.fresh)))
+	}
 	s.fresh = append(s.fresh, mailboxFound{name: s.names.keep(name), made: maildirMade(base), baseLen: uint8(len(base)), cur: cur})
 }
 

@@ -227,6 +227,9 @@ func maildirAligned(n int64) int64 { return (n + maildirEntryAlign - 1) &^ (mail
 
 // wipe begins all files anew. What read gave out before finds nothing any more.
 func (ix *maildirIndex) wipe() error {
+	if ix.isEmpty() {
+		return nil
+	}
 	ix.id = rand.Uint64()
 	for i := range ix.entries {
 		if err := ix.wipeEntries(i); err != nil {
@@ -234,6 +237,16 @@ func (ix *maildirIndex) wipe() error {
 		}
 	}
 	return ix.wipeBlocks()
+}
+
+// isEmpty tells that nothing was added since the files were begun.
+func (ix *maildirIndex) isEmpty() bool {
+	for i := range ix.entries {
+		if ix.entries[i].end != maildirIndexEntryHead {
+			return false
+		}
+	}
+	return ix.end == maildirIndexHead
 }
 
 func (ix *maildirIndex) wipeEntries(which int) error {
