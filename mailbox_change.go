@@ -268,10 +268,10 @@ func (mb *mailbox) removeFiles(uids []uint32) error {
 	}
 	defer mb.changesMany(len(uids))()
 	inNew, inCur := mb.newUnsynced, false
-	gone := make(map[uint32]bool, len(uids))
+	gone := make([]uint32, 0, len(uids))
 	removed := func(r *mailboxRecord) {
 		inNew, inCur = inNew || !r.inCur(), inCur || r.inCur()
-		gone[r.uid] = true
+		gone = append(gone, r.uid)
 	}
 	var left []uint32
 	for i, err := range mb.unlinkAll(uids) {
@@ -281,7 +281,8 @@ func (mb *mailbox) removeFiles(uids []uint32) error {
 			removed(&mb.records[mb.find(uids[i])])
 		}
 	}
-	mb.drop(func(r *mailboxRecord) bool { return gone[r.uid] })
+	mb.dropUIDs(gone)
+	dropped := len(gone)
 	var failed error
 	for _, uid := range left { // renamed by another program, perhaps
 		err := mb.withFile(uid, func(r *mailboxRecord) error {
@@ -304,7 +305,7 @@ func (mb *mailbox) removeFiles(uids []uint32) error {
 	} else if err == nil && inNew {
 		mb.newUnsynced = false
 	}
-	mb.drop(func(r *mailboxRecord) bool { return gone[r.uid] })
+	mb.dropUIDs(gone[dropped:])
 	mb.absorb()
 	return failed
 }
@@ -591,15 +592,11 @@ func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error 
 
 // movedAway makes it durable that messages have left, and drops their records.
 func (mb *mailbox) movedAway(uids []uint32) error {
-	gone := make(map[uint32]bool, len(uids))
-	for _, uid := range uids {
-		gone[uid] = true
-	}
 	err := mb.md.syncDirs(mb.newUnsynced || mb.unread > 0, true)
 	if err == nil {
 		mb.newUnsynced = false
 	}
-	mb.drop(func(r *mailboxRecord) bool { return gone[r.uid] })
+	mb.dropUIDs(uids)
 	mb.absorb()
 	return err
 }

@@ -301,7 +301,7 @@ func (mb *mailbox) readIndexExpunged(r *mailboxIndexReader) bool {
 	if r.bad {
 		return false
 	}
-	mb.dropRecords(func(rec *mailboxRecord) bool { return gone[rec.uid] }, func(*mailboxRecord) {})
+	mb.dropRecords(0, func(rec *mailboxRecord) bool { return gone[rec.uid] }, func(*mailboxRecord) {})
 	return true
 }
 

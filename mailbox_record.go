@@ -248,10 +248,29 @@ func (mb *mailbox) appendRecord(uid uint32, base []byte) int {
 	return len(mb.records) - 1
 }
 
+// dropUIDs removes the records of some UIDs, and remembers them as expunged.
+func (mb *mailbox) dropUIDs(uids []uint32) {
+	if len(uids) == 0 {
+		return
+	}
+	if !slices.IsSorted(uids) {
+		uids = slices.Sorted(slices.Values(uids))
+	}
+	from := sort.Search(len(mb.records), func(i int) bool { return mb.records[i].uid >= uids[0] })
+	mb.dropFrom(from, func(r *mailboxRecord) bool { // it is asked for each in turn
+		for len(uids) > 0 && uids[0] < r.uid {
+			uids = uids[1:]
+		}
+		return len(uids) > 0 && uids[0] == r.uid
+	})
+}
+
 // drop removes the records that gone says, and remembers them as expunged.
-func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
+func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) { mb.dropFrom(0, gone) }
+
+func (mb *mailbox) dropFrom(from int, gone func(r *mailboxRecord) bool) {
 	modSeq := uint64(0)
-	mb.dropRecords(gone, func(r *mailboxRecord) {
+	mb.dropRecords(from, gone, func(r *mailboxRecord) {
 		if modSeq == 0 {
 			modSeq = mb.nextModSeq()
 		}
@@ -273,9 +292,9 @@ func (mb *mailbox) drop(gone func(r *mailboxRecord) bool) {
 	mb.count.Store(int32(len(mb.records)))
 }
 
-// dropRecords removes the records that gone says, after last has seen them.
-func (mb *mailbox) dropRecords(gone func(r *mailboxRecord) bool, last func(r *mailboxRecord)) {
-	first := 0
+// dropRecords removes the records, from that index on, that gone says, after last has seen
+// them. gone is asked once for each, in their order.
+func (mb *mailbox) dropRecords(first int, gone func(r *mailboxRecord) bool, last func(r *mailboxRecord)) {
 	for first < len(mb.records) && !gone(&mb.records[first]) {
 		first++
 	}
