@@ -116,6 +116,7 @@ type imapFetch struct {
 	bodies   [imapFetchAhead]imapBody
 	known    mailboxSummaries
 	uids     []uint32
+	messages []mailboxMessage // of the batch at hand
 
 	gone bool  // messages were gone
 	cte  bool  // a part's encoding is not known
@@ -159,7 +160,8 @@ func (f *imapFetch) run(spans imapSpans) error {
 
 // batch tells of messages that follow each other; the first has the index at.
 func (f *imapFetch) batch(at int, uids []uint32) error {
-	messages := f.view.messages(uids)
+	f.messages = f.view.appendMessages(f.messages[:0], uids)
+	messages := f.messages
 	f.gone = f.gone || len(messages) < len(uids)
 	var marked []bool
 	if f.items.seen && !f.view.readOnly() {

@@ -58,6 +58,10 @@ type imapSearch struct {
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
+
+	messages []mailboxMessage // of the batch at hand: memory that is used again
+	said     []imapMaybe
+	open     []imapSearchOpen
 }
 
 // imapSearchWorker is what one core needs for its messages, one after the other.
@@ -158,9 +162,12 @@ func (s *imapSearch) findIn(spans imapSpans, stop, backwards bool) (hits []int, 
 
 // batch looks at messages that follow each other; the first has the index at.
 func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
-	messages := s.view.messages(uids)
-	said := make([]imapMaybe, len(uids)) // gone messages stay imapNever
-	var open []imapSearchOpen
+	s.messages = s.view.appendMessages(s.messages[:0], uids)
+	messages := s.messages
+	s.said = slices.Grow(s.said[:0], len(uids))[:len(uids)]
+	said := s.said
+	clear(said) // gone messages stay imapNever
+	open := s.open[:0]
 	var m imapSearchMessage
 	n := 0
 	for i := range messages {
@@ -172,6 +179,7 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 			open = append(open, imapSearchOpen{i, n})
 		}
 	}
+	s.open = open
 	imapParallel((len(open)+imapSearchTogether-1)/imapSearchTogether, func(worker, n int) {
 		w := &s.workers[worker]
 		some := open[n*imapSearchTogether : min((n+1)*imapSearchTogether, len(open))]

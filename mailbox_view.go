@@ -273,6 +273,9 @@ func (v *mailboxView) isRecent(r *mailboxRecord) bool {
 	if (v.only || v.keep) && !r.inCur() {
 		return true
 	}
+	if len(v.recent) == 0 {
+		return false
+	}
 	_, found := slices.BinarySearch(v.recent, r.uid)
 	return found
 }
@@ -289,7 +292,11 @@ type mailboxMessage struct {
 
 // messages gives those of uids (ascending) that still exist, by copy.
 func (v *mailboxView) messages(uids []uint32) []mailboxMessage {
-	list := make([]mailboxMessage, 0, len(uids))
+	return v.appendMessages(make([]mailboxMessage, 0, len(uids)), uids)
+}
+
+// appendMessages is messages with memory of the caller's.
+func (v *mailboxView) appendMessages(list []mailboxMessage, uids []uint32) []mailboxMessage {
 	v.peek(func() error {
 		v.each(uids, func(r *mailboxRecord) {
 			list = append(list, mailboxMessage{uid: r.uid, flags: v.mb.publicFlags(r.flags), modSeq: r.modSeq,
