@@ -91,6 +91,7 @@ func (mb *mailbox) loadIndex() (listed, settled bool) {
 	}
 	state, ok := mailboxIndexStateParse(ix.state)
 	if !ok {
+		ix.texts = ix.unstated
 		mb.loseIndex()
 		return false, false
 	}
@@ -162,18 +163,25 @@ func (mb *mailbox) closeIndex() {
 	mb.index = mailboxIndex{again: mb.index.again}
 }
 
-// loseIndex forgets what the index said: it is of no use for this folder.
+// loseIndex forgets what the index said of records: it is of no use for this folder. What was
+// delivered and has no record yet is known by its name, and still is.
 func (mb *mailbox) loseIndex() {
 	mb.forgetRecords()
 	ix := &mb.index
 	if ix.file == nil {
 		return
 	}
-	if err := ix.file.wipe(); err != nil {
+	wipe := ix.file.wipe
+	if len(ix.delivered) > 0 {
+		wipe = ix.file.wipeBlocks
+	} else {
+		ix.texts = 0
+	}
+	if err := wipe(); err != nil {
 		mb.indexFailed(err)
 		return
 	}
-	*ix = mailboxIndex{file: ix.file, whole: true, since: mb.modSeq, delivered: map[uint64]mailboxDelivered{}}
+	*ix = mailboxIndex{file: ix.file, whole: true, since: mb.modSeq, delivered: ix.delivered, texts: ix.texts}
 }
 
 // indexLacks tells whether the uidlist has a line, of a message that may be there, between

@@ -315,30 +315,36 @@ func testIndexRandomDamage(t *testing.T, root string, r *rand.Rand, times int) {
 
 // Messages delivered while nobody has the folder in memory are known when it is opened.
 func TestMailboxIndexDelivered(t *testing.T) {
-	root := testIndexBox(t, 3)
-	st := testStore(t, root)
-	tree := testTree(t, st)
-	testDeliver(t, tree, "INBOX", testMail(100), testMail(101))
-	st.save()
-	testDeliver(t, tree, "INBOX", testMail(102)) // written when the store is closed
-	st.close()
-	st = testStore(t, root)
-	v := testView(t, testTree(t, st), "INBOX")
-	testSync(t, v, true)
-	uids := v.uids()
-	for i, s := range v.knownSummaries(uids[len(uids)-3:], &mailboxSummaries{}) {
-		if want := fmt.Sprintf(`"%d"`, 100+i); s == nil || !strings.Contains(string(s.envelope), want) {
-			t.Errorf("nothing is known of message %d that was delivered: %v", i, s)
+	for what, root := range map[string]string{"after others": testIndexBox(t, 3), "into a folder nobody has opened yet": t.TempDir()} {
+		st := testStore(t, root)
+		tree := testTree(t, st)
+		testDeliver(t, tree, "INBOX", testMail(100), testMail(101))
+		st.save()
+		testDeliver(t, tree, "INBOX", testMail(102)) // written when the store is closed
+		st.close()
+		st = testStore(t, root)
+		v := testView(t, testTree(t, st), "INBOX")
+		testSync(t, v, true)
+		uids := v.uids()
+		for i, s := range v.knownSummaries(uids[len(uids)-3:], &mailboxSummaries{}) {
+			if want := fmt.Sprintf(`"%d"`, 100+i); s == nil || !strings.Contains(string(s.envelope), want) {
+				t.Errorf("%s: nothing is known of message %d that was delivered: %v", what, i, s)
+			}
 		}
-	}
-	for _, m := range v.messages(uids[len(uids)-3:]) {
-		if m.date != 1700000000 {
-			t.Errorf("the date %d of message %d", m.date, m.uid)
+		for i, words := range v.knownWords(uids[len(uids)-3:], &mailboxSummaries{}) {
+			if words == nil {
+				t.Errorf("%s: message %d has no signature", what, i)
+			}
 		}
+		for _, m := range v.messages(uids[len(uids)-3:]) {
+			if m.date != 1700000000 {
+				t.Errorf("%s: the date %d of message %d", what, m.date, m.uid)
+			}
+		}
+		v.close()
+		st.close()
+		testIndexSame(t, root, what)
 	}
-	v.close()
-	st.close()
-	testIndexSame(t, root, "after deliveries")
 }
 
 // One process writes the index. Another works from memory and says the same.
