@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,23 +31,29 @@ func fileCreate(path string, mode os.FileMode) (*os.File, error) {
 	if err := fileStep("create", path); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+	return fileOpenAs(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, mode)
 }
 
 const fileReadPlain = syscall.O_RDONLY | syscall.O_CLOEXEC
 
-// fileOpen opens a file for reading. It is os.Open without the five calls by which that
-// tries whether a poller can wait for the file, which is never so for a regular one: a
-// mailbox is opened file by file.
+// fileOpen opens a file for reading. os.ErrNotExist if there is none.
 func fileOpen(path string) (*os.File, error) {
-	for flags := fileReadFlags; ; {
-		fd, err := syscall.Open(path, flags, 0)
-		switch {
-		case err == nil:
+	f, err := fileOpenAs(path, fileReadFlags, 0)
+	if errors.Is(err, syscall.EPERM) { // somebody else's file
+		f, err = fileOpenAs(path, fileReadPlain, 0)
+	}
+	return f, err
+}
+
+// fileOpenAs is os.OpenFile without the five calls by which that tries whether a poller can
+// wait for the file, which is never so for a regular one or a directory: a mailbox is opened
+// file by file.
+func fileOpenAs(path string, flags int, mode os.FileMode) (*os.File, error) {
+	for {
+		fd, err := syscall.Open(path, flags, uint32(mode))
+		if err == nil {
 			return os.NewFile(uintptr(fd), path), nil
-		case err == syscall.EPERM && flags != fileReadPlain: // somebody else's file
-			flags = fileReadPlain
-		case err != syscall.EINTR:
+		} else if err != syscall.EINTR {
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}
 		}
 	}
@@ -113,7 +120,7 @@ func syncDir(dir string) error {
 	if err := fileStep("syncdir", dir); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
+	d, err := fileOpenAs(dir, fileReadPlain, 0)
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
 	}
