@@ -488,3 +488,33 @@ func FuzzConnReadLine(f *testing.F) {
 		}
 	})
 }
+
+// What handing lines and larger pieces to a client takes.
+func BenchmarkConnWrite(b *testing.B) {
+	line, piece := strings.Repeat("x", 60)+"\r\n", make([]byte, 20<<10)
+	c := connForTest(&imapBenchClient{})
+	b.SetBytes(int64(100*len(line) + len(piece)))
+	b.ReportAllocs()
+	for b.Loop() {
+		for range 100 {
+			c.WriteString(line)
+		}
+		c.Write(piece)
+		must(b, c.flush())
+	}
+}
+
+// What taking lines from a client takes.
+func BenchmarkConnReadLine(b *testing.B) {
+	said := strings.Repeat("a1 UID FETCH 1:100 (FLAGS)\r\n", 1000)
+	b.SetBytes(int64(len(said)))
+	b.ReportAllocs()
+	for b.Loop() {
+		c := connForTest(&imapBenchClient{said: strings.NewReader(said)})
+		for range 1000 {
+			if _, err := c.readLine(1000); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

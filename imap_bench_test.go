@@ -121,3 +121,31 @@ func BenchmarkImapSearchSubject(b *testing.B) {
 }
 func BenchmarkImapSearchBody(b *testing.B) { benchmarkImapSearch(b, 2000, "BODY \"no such words\"", 0) }
 func BenchmarkImapSearchText(b *testing.B) { benchmarkImapSearch(b, 2000, "TEXT \"no such words\"", 0) }
+
+// imapBenchClient has said all that it will say, and takes what it gets.
+type imapBenchClient struct {
+	imapSink
+	said *strings.Reader
+}
+
+func (c *imapBenchClient) Read(p []byte) (int, error)      { return c.said.Read(p) }
+func (c *imapBenchClient) Close() error                    { return nil }
+func (c *imapBenchClient) SetDeadline(time.Time) error     { return nil }
+func (c *imapBenchClient) SetReadDeadline(time.Time) error { return nil }
+func (c *imapBenchClient) RemoteAddr() net.Addr            { return &net.UnixAddr{} }
+
+// What a command takes from its first byte to the last of the answer, without what it does: the
+// reader, the loop and the writer. A thousand come at once, after a login.
+func BenchmarkImapCommands(b *testing.B) {
+	door := testImapDoor(b, b.TempDir())
+	said := "a0 LOGIN alice secret\r\n" + strings.Repeat("a1 NOOP\r\na2 ID (\"name\" \"bench\" \"version\" {3+}\r\n1.0)\r\na3 STATUS INBOX 7\r\na4 CAPABILITY\r\n", 250)
+	b.SetBytes(int64(len(said)))
+	b.ReportAllocs()
+	for b.Loop() {
+		client := &imapBenchClient{said: strings.NewReader(said)}
+		door.serve(newConn(client, slog.New(slog.DiscardHandler), time.Minute))
+		if client.n < 1000*20 {
+			b.Fatal("only ", client.n, " bytes of answers")
+		}
+	}
+}

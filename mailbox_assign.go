@@ -197,7 +197,10 @@ func (mb *mailbox) assignLocked(lock *maildirUidlistLock, fresh []mailboxFound) 
 	}
 	mailboxSortFound(fresh)
 	first := slices.IndexFunc(fresh, func(f mailboxFound) bool { return f.uid == 0 })
-	without := fresh[max(first, 0):]
+	if first < 0 {
+		first = len(fresh)
+	}
+	without := fresh[first:]
 	stale := mb.list == nil || mb.wantsRewrite()
 	lines := make([]maildirUidline, len(without))
 	for i := range without {
