@@ -64,6 +64,7 @@ const (
 type imapCommand struct {
 	states   imapState
 	usesSeqs bool // takes sequence numbers, or tells them: no EXPUNGE meanwhile (RFC 9051, section 7.5.1)
+	expunges bool // its outcome may have a HIGHESTMODSEQ (RFC 7162, section 3.2.7)
 	run      func(*imapSession) error
 }
 
@@ -71,45 +72,45 @@ var imapCommands map[string]imapCommand
 
 func init() { // apart, since CAPABILITY is in it and in what it calls
 	imapCommands = map[string]imapCommand{
-		"CAPABILITY": {imapAnyState, false, (*imapSession).cmdCapability}, // RFC 9051, section 6.1.1
-		"NOOP":       {imapAnyState, false, (*imapSession).cmdNoop},       // RFC 9051, section 6.1.2
-		"LOGOUT":     {imapAnyState, false, (*imapSession).cmdLogout},     // RFC 9051, section 6.1.3
-		"ID":         {imapAnyState, false, (*imapSession).cmdID},         // RFC 2971, section 3.1
+		"CAPABILITY": {imapAnyState, false, false, (*imapSession).cmdCapability}, // RFC 9051, section 6.1.1
+		"NOOP":       {imapAnyState, false, false, (*imapSession).cmdNoop},       // RFC 9051, section 6.1.2
+		"LOGOUT":     {imapAnyState, false, false, (*imapSession).cmdLogout},     // RFC 9051, section 6.1.3
+		"ID":         {imapAnyState, false, false, (*imapSession).cmdID},         // RFC 2971, section 3.1
 
-		"STARTTLS":     {imapNotAuthenticated, false, (*imapSession).cmdStartTLS},     // RFC 9051, section 6.2.1
-		"AUTHENTICATE": {imapNotAuthenticated, false, (*imapSession).cmdAuthenticate}, // RFC 9051, section 6.2.2; RFC 4959
-		"LOGIN":        {imapNotAuthenticated, false, (*imapSession).cmdLogin},        // RFC 9051, section 6.2.3
+		"STARTTLS":     {imapNotAuthenticated, false, false, (*imapSession).cmdStartTLS},     // RFC 9051, section 6.2.1
+		"AUTHENTICATE": {imapNotAuthenticated, false, false, (*imapSession).cmdAuthenticate}, // RFC 9051, section 6.2.2; RFC 4959
+		"LOGIN":        {imapNotAuthenticated, false, false, (*imapSession).cmdLogin},        // RFC 9051, section 6.2.3
 
-		"ENABLE":      {imapAuthenticated, false, (*imapSession).cmdEnable},   // RFC 9051, section 6.3.1
-		"SELECT":      {imapLoggedIn, false, (*imapSession).cmdSelect},        // RFC 9051, section 6.3.2
-		"EXAMINE":     {imapLoggedIn, false, (*imapSession).cmdExamine},       // RFC 9051, section 6.3.3
-		"CREATE":      {imapLoggedIn, false, (*imapSession).cmdCreate},        // RFC 9051, section 6.3.4; RFC 6154
-		"DELETE":      {imapLoggedIn, false, (*imapSession).cmdDelete},        // RFC 9051, section 6.3.5
-		"RENAME":      {imapLoggedIn, false, (*imapSession).cmdRename},        // RFC 9051, section 6.3.6
-		"SUBSCRIBE":   {imapLoggedIn, false, (*imapSession).cmdSubscribe},     // RFC 9051, section 6.3.7
-		"UNSUBSCRIBE": {imapLoggedIn, false, (*imapSession).cmdUnsubscribe},   // RFC 9051, section 6.3.8
-		"LIST":        {imapLoggedIn, false, (*imapSession).cmdList},          // RFC 9051, section 6.3.9; RFC 5258, RFC 5819
-		"LSUB":        {imapLoggedIn, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
-		"NAMESPACE":   {imapLoggedIn, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
-		"STATUS":      {imapLoggedIn, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
-		"APPEND":      {imapLoggedIn, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
-		"IDLE":        {imapLoggedIn, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
-		"CHECK":       {imapSelectedState, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
-		"CLOSE":       {imapSelectedState, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
-		"UNSELECT":    {imapSelectedState, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
+		"ENABLE":      {imapAuthenticated, false, false, (*imapSession).cmdEnable},   // RFC 9051, section 6.3.1
+		"SELECT":      {imapLoggedIn, false, false, (*imapSession).cmdSelect},        // RFC 9051, section 6.3.2
+		"EXAMINE":     {imapLoggedIn, false, false, (*imapSession).cmdExamine},       // RFC 9051, section 6.3.3
+		"CREATE":      {imapLoggedIn, false, false, (*imapSession).cmdCreate},        // RFC 9051, section 6.3.4; RFC 6154
+		"DELETE":      {imapLoggedIn, false, false, (*imapSession).cmdDelete},        // RFC 9051, section 6.3.5
+		"RENAME":      {imapLoggedIn, false, false, (*imapSession).cmdRename},        // RFC 9051, section 6.3.6
+		"SUBSCRIBE":   {imapLoggedIn, false, false, (*imapSession).cmdSubscribe},     // RFC 9051, section 6.3.7
+		"UNSUBSCRIBE": {imapLoggedIn, false, false, (*imapSession).cmdUnsubscribe},   // RFC 9051, section 6.3.8
+		"LIST":        {imapLoggedIn, false, false, (*imapSession).cmdList},          // RFC 9051, section 6.3.9; RFC 5258, RFC 5819
+		"LSUB":        {imapLoggedIn, false, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
+		"NAMESPACE":   {imapLoggedIn, false, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
+		"STATUS":      {imapLoggedIn, false, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
+		"APPEND":      {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"IDLE":        {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
+		"CHECK":       {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
+		"CLOSE":       {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
+		"UNSELECT":    {imapSelectedState, false, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
 
-		"EXPUNGE":     {imapSelectedState, false, (*imapSession).cmdExpunge},    // RFC 9051, section 6.4.3
-		"SEARCH":      {imapSelectedState, true, (*imapSession).cmdSearch},      // RFC 9051, section 6.4.4
-		"FETCH":       {imapSelectedState, true, (*imapSession).cmdFetch},       // RFC 9051, section 6.4.5
-		"STORE":       {imapSelectedState, true, (*imapSession).cmdStore},       // RFC 9051, section 6.4.6
-		"COPY":        {imapSelectedState, false, (*imapSession).cmdCopy},       // RFC 9051, section 6.4.7
-		"MOVE":        {imapSelectedState, false, (*imapSession).cmdMove},       // RFC 9051, section 6.4.8
-		"UID EXPUNGE": {imapSelectedState, false, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
-		"UID SEARCH":  {imapSelectedState, false, (*imapSession).cmdSearch},
-		"UID FETCH":   {imapSelectedState, false, (*imapSession).cmdFetch},
-		"UID STORE":   {imapSelectedState, false, (*imapSession).cmdStore},
-		"UID COPY":    {imapSelectedState, false, (*imapSession).cmdCopy},
-		"UID MOVE":    {imapSelectedState, false, (*imapSession).cmdMove},
+		"EXPUNGE":     {imapSelectedState, false, true, (*imapSession).cmdExpunge},    // RFC 9051, section 6.4.3
+		"SEARCH":      {imapSelectedState, true, false, (*imapSession).cmdSearch},     // RFC 9051, section 6.4.4
+		"FETCH":       {imapSelectedState, true, false, (*imapSession).cmdFetch},      // RFC 9051, section 6.4.5
+		"STORE":       {imapSelectedState, true, false, (*imapSession).cmdStore},      // RFC 9051, section 6.4.6
+		"COPY":        {imapSelectedState, false, false, (*imapSession).cmdCopy},      // RFC 9051, section 6.4.7
+		"MOVE":        {imapSelectedState, false, true, (*imapSession).cmdMove},       // RFC 9051, section 6.4.8
+		"UID EXPUNGE": {imapSelectedState, false, true, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
+		"UID SEARCH":  {imapSelectedState, false, false, (*imapSession).cmdSearch},
+		"UID FETCH":   {imapSelectedState, false, false, (*imapSession).cmdFetch},
+		"UID STORE":   {imapSelectedState, false, false, (*imapSession).cmdStore},
+		"UID COPY":    {imapSelectedState, false, false, (*imapSession).cmdCopy},
+		"UID MOVE":    {imapSelectedState, false, true, (*imapSession).cmdMove},
 	}
 }
 
@@ -119,12 +120,14 @@ type imapSession struct {
 	c    *conn
 	r    imapReader
 
-	state    imapState
-	user     string
-	tree     *mailboxTree
-	selected *imapSelected // nil unless a mailbox is; replaced whole
-	rev2     bool          // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
-	utf8     bool          // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
+	state     imapState
+	user      string
+	tree      *mailboxTree
+	selected  *imapSelected // nil unless a mailbox is; replaced whole
+	rev2      bool          // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
+	condstore bool          // the client knows of mod-sequences (RFC 7162, section 3.1)
+	qresync   bool          // ENABLE QRESYNC: VANISHED instead of EXPUNGE
+	utf8      bool          // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
 
 	tag  string
 	name string // of the command that is running, such as "UID FETCH"
@@ -139,6 +142,7 @@ type imapSelected struct {
 	recent   int      // likewise
 	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
 	last     imapTree // of the message whose parts were read last
+	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since expunges are held back
 }
 
 // byUID tells whether the command that is running takes UIDs.
@@ -276,7 +280,7 @@ func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
 	if s.selected == nil || errors.As(outcome, &bad) || errors.As(outcome, &bye) {
 		return outcome
 	}
-	err := s.tell(!command.usesSeqs)
+	vanished, err := s.tell(!command.usesSeqs)
 	if errors.Is(err, errMailboxGone) {
 		// The numbers that the client knows mean nothing any more; it has to begin anew
 		// (RFC 2180, section 3.3). Still it hears what came of its command.
@@ -285,6 +289,9 @@ func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
 		s.state = imapLogout
 	} else if err != nil && outcome == nil {
 		return err
+	}
+	if command.expunges && outcome == nil && vanished && s.qresync { // RFC 7162, section 3.2.7
+		return imapOK{"HIGHESTMODSEQ " + strconv.FormatUint(s.selected.view.highestModSeq(), 10), s.name + " completed"}
 	}
 	return outcome
 }
@@ -345,22 +352,13 @@ func (s *imapSession) respond(status imap.StatusResponseType, code imap.Response
 // tell tells the client what other sessions and programs did to the selected mailbox,
 // and what this command did: EXPUNGE (if it may be told now), EXISTS, RECENT, FLAGS,
 // FETCH.
-func (s *imapSession) tell(expunges bool) error {
+func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 	sel := s.selected
 	changes, err := sel.view.sync(expunges)
 	if err != nil {
-		return err
+		return false, err
 	}
-	var buf [512]byte
-	for _, number := range changes.numbers {
-		out := append(buf[:0], "* "...)
-		out = strconv.AppendUint(out, uint64(number), 10)
-		s.c.Write(append(out, " EXPUNGE\r\n"...))
-		sel.exists--
-	}
-	if len(changes.expunged) > 0 {
-		sel.forget(changes.expunged)
-	}
+	s.tellExpunged(changes)
 	if n := len(sel.view.uids()); changes.exists || n != sel.exists {
 		sel.exists = n
 		s.c.printf("* %d EXISTS", n)
@@ -372,7 +370,28 @@ func (s *imapSession) tell(expunges bool) error {
 	if len(changes.changed) > 0 {
 		s.tellFlags(changes.changed)
 	}
-	return nil
+	s.tellHeldBack()
+	return len(changes.expunged) > 0, nil
+}
+
+// tellExpunged tells what is gone, by numbers or by UIDs (RFC 7162, section 3.2.10).
+func (s *imapSession) tellExpunged(changes mailboxChanges) {
+	if len(changes.expunged) == 0 {
+		return
+	}
+	sel := s.selected
+	sel.forget(changes.expunged)
+	sel.exists -= len(changes.expunged)
+	if s.qresync {
+		s.c.Write(append(imapAppendSet([]byte("* VANISHED "), changes.expunged), "\r\n"...))
+		return
+	}
+	var buf [512]byte
+	for _, number := range changes.numbers {
+		out := append(buf[:0], "* "...)
+		out = strconv.AppendUint(out, uint64(number), 10)
+		s.c.Write(append(out, " EXPUNGE\r\n"...))
+	}
 }
 
 // forget drops expunged UIDs from what SEARCH has saved (RFC 5182, section 2.1).
@@ -395,7 +414,7 @@ func (s *imapSession) tellFlags(uids []uint32) {
 	s.tellKeywords()
 	sel := s.selected
 	list := sel.view.uids()
-	withUID := s.rev2 || s.byUID() // RFC 9051, section 6.4.9
+	withUID := s.rev2 || s.byUID() || s.condstore // RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
 	i := 0
 	var out []byte
 	for _, m := range sel.view.messages(uids) {
@@ -415,6 +434,9 @@ func (s *imapSession) tellFlags(uids []uint32) {
 		}
 		out = append(out, "FLAGS "...)
 		out = imapAppendFlags(out, m.flags, m.recent && !s.rev2, sel.keywords)
+		if s.condstore {
+			out = imapAppendModSeq(append(out, " MODSEQ "...), m.modSeq)
+		}
 		s.c.Write(append(out, ")\r\n"...))
 	}
 }

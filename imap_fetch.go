@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,10 @@ func (s *imapSession) cmdFetch() error {
 		return err
 	}
 	items, err := s.r.readFetchItems(s.byUID())
+	if err != nil {
+		return err
+	}
+	modifiers, err := s.readFetchModifiers()
 	if err == nil {
 		err = s.r.readEnd()
 	}
@@ -35,8 +40,21 @@ func (s *imapSession) cmdFetch() error {
 	if err != nil {
 		return err
 	}
+	if modifiers.changed {
+		items.addPlain(imapFetchModSeq) // RFC 7162, section 3.1.4.1
+		items.order()
+	}
+	if items.has(imapFetchModSeq) {
+		s.useModSeqs()
+	}
+	if modifiers.vanished {
+		if err := s.tellVanished(modifiers.since, set.vanishing(), 0); err != nil {
+			return err
+		}
+	}
 	s.tellKeywords()
 	f := s.newFetch(items)
+	f.changed, f.since = modifiers.changed, s.selected.view.since(modifiers.since)
 	if err := f.run(spans); err != nil {
 		return s.r.fail(err)
 	}
@@ -53,7 +71,12 @@ func (s *imapSession) cmdFetch() error {
 
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
-	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2}
+	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, modSeqs: s.condstore}
+}
+
+// has tells whether an item is among them.
+func (items *imapFetchItems) has(kind imapFetchKind) bool {
+	return slices.ContainsFunc(items.list, func(item imapFetchItem) bool { return item.kind == kind })
 }
 
 // reads tells whether items need more than what is in memory of a message.
@@ -81,6 +104,7 @@ const (
 	imapFetchFlags
 	imapFetchDate
 	imapFetchSize
+	imapFetchModSeq // RFC 7162, section 3.1.4.2
 	imapFetchEnvelope
 	imapFetchBody          // BODY without a section: the structure without extension data
 	imapFetchBodyStructure // with it
@@ -107,6 +131,10 @@ type imapFetch struct {
 	items *imapFetchItems
 	last  *imapTree
 	rev2  bool // there is no \Recent (RFC 9051, appendix E)
+
+	modSeqs bool // the client knows of mod-sequences
+	changed bool // only messages with a mod-sequence above since are told
+	since   uint64
 
 	out      []byte
 	given    int // how often out was given to the connection
@@ -163,6 +191,9 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 	f.messages = f.view.appendMessages(f.messages[:0], uids)
 	messages := f.messages
 	f.gone = f.gone || len(messages) < len(uids)
+	if f.changed {
+		messages = slices.DeleteFunc(messages, func(m mailboxMessage) bool { return m.modSeq <= f.since })
+	}
 	var marked []bool
 	if f.items.seen && !f.view.readOnly() {
 		marked = f.markSeen(messages)
@@ -241,6 +272,15 @@ func (f *imapFetch) markSeen(messages []mailboxMessage) (marked []bool) {
 		return nil
 	}
 	marked = make([]bool, len(messages))
+	if f.modSeqs { // theirs are new
+		i := 0
+		for _, m := range f.view.messages(unseen) {
+			for messages[i].uid < m.uid {
+				i++
+			}
+			messages[i].modSeq = m.modSeq
+		}
+	}
 	for i := range messages {
 		if messages[i].flags&mailboxFlagSeen == 0 {
 			messages[i].flags |= mailboxFlagSeen
@@ -344,11 +384,7 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool)
 		item := &f.items.list[i]
 		if marked && item.kind >= imapFetchFlags {
 			marked = false
-			if item.kind != imapFetchFlags { // that they changed is told, asked for or not
-				f.separate(first)
-				f.out = append(f.out, "FLAGS "...)
-				f.out, first = f.appendFlags(m), false
-			}
+			first = f.tellMarked(m, first)
 		}
 		mark, before := len(f.out), f.given
 		f.separate(first)
@@ -370,6 +406,27 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool)
 	}
 	f.out = append(f.out, ")\r\n"...)
 	return nil
+}
+
+// tellMarked tells that the flags of a message have changed, since it was read, as far as the
+// items do not.
+func (f *imapFetch) tellMarked(m *mailboxMessage, first bool) bool {
+	if f.modSeqs && !f.items.has(imapFetchUID) { // RFC 7162, section 3.2.4, as below
+		f.separate(first)
+		f.out = strconv.AppendUint(append(f.out, "UID "...), uint64(m.uid), 10)
+		first = false
+	}
+	if !f.items.has(imapFetchFlags) {
+		f.separate(first)
+		f.out = append(f.out, "FLAGS "...)
+		f.out, first = f.appendFlags(m), false
+	}
+	if f.modSeqs && !f.items.has(imapFetchModSeq) {
+		f.separate(first)
+		f.out = imapAppendModSeq(append(f.out, "MODSEQ "...), m.modSeq)
+		first = false
+	}
+	return first
 }
 
 func (f *imapFetch) separate(first bool) {
@@ -403,6 +460,8 @@ func (f *imapFetch) item(item *imapFetchItem, m *mailboxMessage, body *imapBody)
 			m.size = size
 		}
 		f.out = strconv.AppendInt(f.out, m.size, 10)
+	case imapFetchModSeq:
+		f.out = imapAppendModSeq(f.out, m.modSeq)
 	case imapFetchEnvelope, imapFetchBodyStructure:
 		if body.summary == nil {
 			return errImapNoSummary

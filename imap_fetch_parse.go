@@ -22,6 +22,7 @@ var imapFetchPlain = map[string]imapFetchKind{
 	"FLAGS":         imapFetchFlags,
 	"INTERNALDATE":  imapFetchDate,
 	"RFC822.SIZE":   imapFetchSize,
+	"MODSEQ":        imapFetchModSeq,
 	"ENVELOPE":      imapFetchEnvelope,
 	"BODY":          imapFetchBody,
 	"BODYSTRUCTURE": imapFetchBodyStructure,

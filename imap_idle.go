@@ -24,7 +24,7 @@ func (s *imapSession) cmdIdle() error {
 	told := time.Now()
 	for {
 		if s.selected != nil {
-			if err := s.tell(true); err != nil {
+			if _, err := s.tell(true); err != nil {
 				return s.leaveIdle(err)
 			}
 		}

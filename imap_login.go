@@ -13,7 +13,8 @@ import (
 
 // imapCapabilities are those of a session that is logged in.
 const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
-	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT"
+	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT " +
+	"CONDSTORE QRESYNC"
 
 // capabilities are those that hold in this state.
 func (s *imapSession) capabilities() string {
@@ -266,6 +267,12 @@ func (s *imapSession) cmdEnable() error {
 		case word == "UTF8=ACCEPT" && !strings.Contains(enabled, word):
 			s.utf8 = true
 			enabled += " UTF8=ACCEPT"
+		case word == "CONDSTORE" && !strings.Contains(enabled, word):
+			s.condstore = true
+			enabled += " CONDSTORE"
+		case word == "QRESYNC" && !s.qresync: // RFC 7162, section 3.2.3
+			s.condstore, s.qresync = true, true
+			enabled += " QRESYNC"
 		}
 	}
 	s.c.printf("* ENABLED%s", enabled)

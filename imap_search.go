@@ -22,6 +22,9 @@ func (s *imapSession) cmdSearch() error {
 		}
 		return err
 	}
+	if search.modSeqs {
+		s.useModSeqs()
+	}
 	search.prepare(s.selected.saved)
 	if ret.save {
 		s.selected.saved = nil // until it is known better
@@ -40,10 +43,10 @@ func (s *imapSession) cmdSearch() error {
 	switch {
 	case ret.given || s.rev2: // RFC 9051, section 6.4.4
 		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count {
-			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers)
+			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(search.numbers(hits, true))))
 		}
 	default:
-		out = imapAppendSearch(nil, numbers)
+		out = imapAppendSearch(nil, numbers, search.highest(search.numbers(hits, true)))
 	}
 	s.c.Write(out)
 	return nil
@@ -55,6 +58,7 @@ type imapSearch struct {
 	key     imapSearchKey
 	needles []string               // what is looked for in text, by number
 	has     [imapCostText + 1]bool // there are keys of this cost
+	modSeqs bool                   // the answer tells the highest mod-sequence
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
@@ -388,18 +392,32 @@ func (s *imapSearch) numbers(hits []int, byUID bool) []uint32 {
 	return list
 }
 
+// highest gives the highest mod-sequence of what is told, 0 if that was not asked for or there
+// is nothing (RFC 7162, section 3.1.6; RFC 4731, section 3.2).
+func (s *imapSearch) highest(uids []uint32) (highest uint64) {
+	if s.modSeqs {
+		for _, m := range s.view.messages(uids) {
+			highest = max(highest, m.modSeq)
+		}
+	}
+	return highest
+}
+
 // imapAppendSearch appends an untagged SEARCH.
-func imapAppendSearch(dst []byte, numbers []uint32) []byte {
+func imapAppendSearch(dst []byte, numbers []uint32, modSeq uint64) []byte {
 	dst = append(dst, "* SEARCH"...)
 	for _, n := range numbers {
 		dst = append(dst, ' ')
 		dst = strconv.AppendUint(dst, uint64(n), 10)
 	}
+	if modSeq > 0 {
+		dst = append(strconv.AppendUint(append(dst, " (MODSEQ "...), modSeq, 10), ')')
+	}
 	return append(dst, "\r\n"...)
 }
 
 // imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4).
-func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn, numbers []uint32) []byte {
+func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn, numbers []uint32, modSeq uint64) []byte {
 	dst = append(dst, `* ESEARCH (TAG "`...)
 	dst = append(dst, tag...)
 	dst = append(dst, `")`...)
@@ -419,6 +437,9 @@ func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn,
 	}
 	if ret.count {
 		dst = strconv.AppendInt(append(dst, " COUNT "...), int64(len(numbers)), 10)
+	}
+	if modSeq > 0 {
+		dst = strconv.AppendUint(append(dst, " MODSEQ "...), modSeq, 10)
 	}
 	return append(dst, "\r\n"...)
 }

@@ -35,7 +35,8 @@ const (
 	imapSearchUIDs
 	imapSearchFlags
 	imapSearchRecent
-	imapSearchDate // from and to are seconds since 1970
+	imapSearchModSeq // from is the lowest mod-sequence
+	imapSearchDate   // from and to are seconds since 1970
 	imapSearchSize
 	imapSearchSent   // from and to are days since 1970
 	imapSearchHeader // a field that the summaries hold
@@ -106,6 +107,8 @@ func (k *imapSearchKey) matchPlain(m *imapSearchMessage) imapMaybe {
 		return imapSay(!k.never && m.flags&k.flags == k.flags)
 	case imapSearchRecent:
 		return imapSay(m.recent)
+	case imapSearchModSeq:
+		return imapSay(m.modSeq >= uint64(k.from))
 	}
 	if !m.knows(k) {
 		if (k.kind == imapSearchBody || k.kind == imapSearchText) && m.words != nil && !m.needle(k).mayBeIn(m.words) {
@@ -178,6 +181,10 @@ func (k *imapSearchKey) resolve(v *mailboxView, saved []uint32) {
 		if len(k.words) > 0 {
 			k.flags = v.knownKeywordFlags(k.words)
 			k.never = k.flags == 0
+		}
+	case imapSearchModSeq: // what is of no worth excludes nothing; clients ask for what is above a number they know
+		if n := uint64(k.from); v.since(n) == 0 && (n == 0 || v.since(n-1) == 0) {
+			k.from = 0
 		}
 	}
 	for i := range k.keys {

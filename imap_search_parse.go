@@ -58,6 +58,7 @@ type imapSearchParser struct {
 	convert func(string) (string, bool) // from the charset of the command to UTF-8
 	keys    int
 	needles []string
+	modSeqs bool // they are asked for
 }
 
 // readSearch reads the arguments of SEARCH up to the end of the command. Result
@@ -93,7 +94,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 	if err == nil && !known {
 		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "this charset is not known"}
 	}
-	search.needles = p.needles
+	search.needles, search.modSeqs = p.needles, p.modSeqs
 	return ret, err
 }
 
@@ -189,7 +190,7 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 	switch name {
 	case "NOT", "OR":
 		return p.readLogic(name)
-	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER",
+	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
 		if _, ok := imapSearchDateKeys[name]; !ok {
@@ -230,6 +231,8 @@ func (p *imapSearchParser) readArgument(name string) (key imapSearchKey, err err
 		return key, err
 	case "LARGER", "SMALLER":
 		return p.readSize(name)
+	case "MODSEQ":
+		return p.readModSeq()
 	case "YOUNGER", "OLDER":
 		return p.readInterval(name)
 	case "FROM", "TO", "CC", "BCC", "SUBJECT":
@@ -257,6 +260,36 @@ func (p *imapSearchParser) readSize(name string) (imapSearchKey, error) {
 		return imapSearchKey{kind: imapSearchSize, from: n, to: math.MaxInt64}, err
 	}
 	return imapSearchKey{kind: imapSearchSize, from: -1, to: n}, err
+}
+
+// readModSeq reads the argument of MODSEQ (RFC 7162, section 3.1.5). Which flag is meant does not
+// matter: a message has one mod-sequence for all.
+func (p *imapSearchParser) readModSeq() (key imapSearchKey, err error) {
+	if p.r.peek() == '"' {
+		entry, err := p.r.readQuoted()
+		if err == nil && !strings.HasPrefix(entry, "/flags/") {
+			err = imapBad("an entry is named /flags/...")
+		}
+		if err == nil {
+			err = p.r.readSpace()
+		}
+		if err != nil {
+			return key, err
+		}
+		kind, err := p.r.readWord()
+		if err == nil && kind != "ALL" && kind != "PRIV" && kind != "SHARED" {
+			err = imapBad("an entry is all, priv or shared")
+		}
+		if err == nil {
+			err = p.r.readSpace()
+		}
+		if err != nil {
+			return key, err
+		}
+	}
+	n, err := p.r.readModSeq()
+	p.modSeqs = true
+	return imapSearchKey{kind: imapSearchModSeq, from: int64(n)}, err
 }
 
 // readInterval reads seconds before now (RFC 5032, section 3).

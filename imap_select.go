@@ -21,7 +21,11 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.r.readEnd(); err != nil {
+	condstore, resync, err := s.readSelectParameters()
+	if err == nil {
+		err = s.r.readEnd()
+	}
+	if err != nil {
 		return err
 	}
 	if s.selected != nil {
@@ -42,7 +46,13 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 		s.unselect()
 		return err
 	}
+	s.condstore = s.condstore || condstore
 	s.tellSelected(name, changes.recent)
+	if resync != nil {
+		if err := s.resync(resync); err != nil {
+			return err
+		}
+	}
 	if readOnly {
 		return imapOK{"READ-ONLY", s.name + " completed"}
 	}
@@ -64,6 +74,7 @@ func (s *imapSession) tellSelected(name string, recent int) {
 	}
 	s.c.printf("* OK [UIDVALIDITY %d] UIDs are valid", sel.view.uidValidity())
 	s.c.printf("* OK [UIDNEXT %d] the next UID", sel.view.uidNext())
+	s.c.printf("* OK [HIGHESTMODSEQ %d] the highest mod-sequence", sel.view.highestModSeq())
 	if s.rev2 { // RFC 9051, section 6.3.2
 		out := append([]byte(nil), "* LIST () "...)
 		out = append(out, '"', s.door.separator, '"', ' ')

@@ -8,14 +8,15 @@ import (
 
 // imapStatusItems are what STATUS can be asked for.
 var imapStatusItems = map[string]func(s *imapSession, status *mailboxStatus) uint64{
-	"MESSAGES":    func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.messages) },
-	"RECENT":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.recent) },
-	"UIDNEXT":     func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidNext) },
-	"UIDVALIDITY": func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidValidity) },
-	"UNSEEN":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.unseen) },
-	"DELETED":     func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deleted) },
-	"SIZE":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.size) },
-	"APPENDLIMIT": func(s *imapSession, _ *mailboxStatus) uint64 { return uint64(s.door.appendLimit) },
+	"MESSAGES":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.messages) },
+	"RECENT":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.recent) },
+	"UIDNEXT":       func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidNext) },
+	"UIDVALIDITY":   func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidValidity) },
+	"UNSEEN":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.unseen) },
+	"DELETED":       func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deleted) },
+	"SIZE":          func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.size) },
+	"HIGHESTMODSEQ": func(_ *imapSession, st *mailboxStatus) uint64 { return st.modSeq },
+	"APPENDLIMIT":   func(s *imapSession, _ *mailboxStatus) uint64 { return uint64(s.door.appendLimit) },
 }
 
 func (s *imapSession) cmdStatus() error {
@@ -50,6 +51,7 @@ func (s *imapSession) cmdStatus() error {
 
 // readStatusItems reads the list of what is asked for.
 func (s *imapSession) readStatusItems() (items []string, err error) {
+	modSeqs := false
 	err = s.r.readList(func() error {
 		item, err := s.r.readWord()
 		if err != nil {
@@ -58,11 +60,17 @@ func (s *imapSession) readStatusItems() (items []string, err error) {
 		if imapStatusItems[item] == nil {
 			return imapBad("there is no status item " + item)
 		}
+		if item == "HIGHESTMODSEQ" {
+			modSeqs = true
+		}
 		items = append(items, item)
 		return nil
 	})
 	if err == nil && len(items) == 0 {
 		err = imapBad("no status item was asked for")
+	}
+	if err == nil && modSeqs {
+		s.useModSeqs()
 	}
 	return items, err
 }

@@ -1,5 +1,11 @@
 package main
 
+import (
+	"slices"
+
+	"github.com/emersion/go-imap/v2"
+)
+
 // STORE and UID STORE (RFC 9051, sections 6.4.6 and 6.4.9).
 
 // imapStore is what STORE asks for.
@@ -7,6 +13,8 @@ type imapStore struct {
 	set      imapSet
 	op       mailboxStoreOp
 	silent   bool
+	guarded  bool // UNCHANGEDSINCE was given
+	since    uint64
 	flags    mailboxFlags
 	keywords []string
 }
@@ -24,30 +32,99 @@ func (s *imapSession) cmdStore() error {
 	if v.readOnly() {
 		return errMailboxReadOnly
 	}
+	unchangedSince := uint64(0) // no condition
+	if want.guarded {
+		s.useModSeqs()
+		unchangedSince = max(1, v.since(want.since)) // none is so low
+	}
 	flags, err := want.bits(v)
 	if err != nil {
 		return err
 	}
-	if _, err := v.store(uids, want.op, flags, true, 0); err != nil {
+	modified, err := v.store(uids, want.op, flags, true, unchangedSince)
+	if err != nil {
 		return err
 	}
 	s.tellKeywords()
-	f := s.newFetch(&imapFetchItems{})
-	if want.silent {
-		f.gone = len(v.messages(uids)) < len(uids)
-	} else {
-		if s.byUID() {
-			f.items.addPlain(imapFetchUID)
-		}
-		f.items.addPlain(imapFetchFlags)
-		if err := f.run(imapSpansOf(v.uids(), uids)); err != nil {
-			return s.r.fail(err)
-		}
+	gone, err := s.tellStored(&want, uids, modified)
+	if err != nil {
+		return err
 	}
-	if f.gone && !s.byUID() { // RFC 2180, section 4.2.1
+	code := ""
+	if len(modified) > 0 { // RFC 7162, section 3.1.3
+		code = "MODIFIED " + string(imapAppendSet(nil, s.numbered(modified)))
+	}
+	switch {
+	case gone && !s.byUID() && code == "": // RFC 2180, section 4.2.1
 		return errMailboxExpunged
+	case gone && !s.byUID():
+		return imapNo{imap.ResponseCode(code), "some of the messages are gone"}
+	case code != "":
+		return imapOK{code, "some of the messages have changed since"}
 	}
 	return nil
+}
+
+// tellStored tells the flags that messages have now: of all, or with SILENT of those that were
+// not to be changed, and of the others only the mod-sequence, to a client that knows of these.
+// gone tells that some are not there any more.
+func (s *imapSession) tellStored(want *imapStore, uids, modified []uint32) (gone bool, err error) {
+	v := s.selected.view
+	if want.silent && !s.condstore {
+		return len(v.messages(uids)) < len(uids), nil
+	}
+	tell := func(uids []uint32, kinds ...imapFetchKind) error {
+		items := &imapFetchItems{}
+		for _, kind := range kinds {
+			items.addPlain(kind)
+		}
+		f := s.newFetch(items)
+		err := f.run(imapSpansOf(v.uids(), uids))
+		gone = gone || f.gone
+		return s.r.fail(err)
+	}
+	switch {
+	case !s.condstore && s.byUID():
+		err = tell(uids, imapFetchUID, imapFetchFlags)
+	case !s.condstore:
+		err = tell(uids, imapFetchFlags)
+	case !want.silent:
+		err = tell(uids, imapFetchUID, imapFetchFlags, imapFetchModSeq)
+	default:
+		if err = tell(modified, imapFetchUID, imapFetchFlags, imapFetchModSeq); err == nil {
+			err = tell(imapWithout(uids, modified), imapFetchUID, imapFetchModSeq)
+		}
+	}
+	return gone, err
+}
+
+// imapWithout gives those of uids that are not among others; both ascend.
+func imapWithout(uids, others []uint32) []uint32 {
+	if len(others) == 0 {
+		return uids
+	}
+	rest := make([]uint32, 0, len(uids))
+	for _, uid := range uids {
+		if _, there := slices.BinarySearch(others, uid); !there {
+			rest = append(rest, uid)
+		}
+	}
+	return rest
+}
+
+// numbered gives UIDs as the command has them: as they are, or as sequence numbers.
+func (s *imapSession) numbered(uids []uint32) []uint32 {
+	if s.byUID() {
+		return uids
+	}
+	list := s.selected.view.uids()
+	numbers := make([]uint32, 0, len(uids))
+	for _, uid := range uids {
+		if i, there := slices.BinarySearch(list, uid); there {
+			numbers = append(numbers, uint32(i+1))
+		}
+	}
+	return numbers
 }
 
 // readStore reads the arguments up to the end of the command.
@@ -57,6 +134,9 @@ func (r *imapReader) readStore(want *imapStore) (err error) {
 	}
 	if want.set, err = r.readSet(); err == nil {
 		err = r.readSpace()
+	}
+	if err == nil && r.peek() == '(' {
+		err = r.readStoreModifiers(want)
 	}
 	if err != nil {
 		return err
@@ -85,6 +165,29 @@ func (r *imapReader) readStore(want *imapStore) (err error) {
 		return err
 	}
 	return r.readEnd()
+}
+
+// readStoreModifiers reads what may stand before the flags (RFC 7162, section 3.1.3), and the
+// space behind it.
+func (r *imapReader) readStoreModifiers(want *imapStore) error {
+	err := r.readList(func() error {
+		name, err := r.readWord()
+		if err == nil && name != "UNCHANGEDSINCE" {
+			err = imapBad("there is no such modifier")
+		}
+		if err == nil {
+			err = r.readSpace()
+		}
+		if err == nil {
+			want.guarded = true
+			want.since, err = r.readModSeq()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.readSpace()
 }
 
 // bits gives the flags as the mailbox has them. Keywords that are to be set and that

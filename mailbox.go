@@ -24,6 +24,7 @@ import (
 //	               brought up to what is on disk               mailbox_refresh.go
 //	               flags, expunge, copy                        mailbox_change.go
 //	               what of it is kept on disk                  mailbox_index.go
+//	               mod-sequences, what has vanished            mailbox_modseq.go
 //	mailboxView    one session's numbering of a mailbox        mailbox_view.go
 //	mailboxDraft   a message on its way in                     mailbox_draft.go
 //
@@ -96,7 +97,7 @@ func newMailboxStore(settings mailboxSettings) (*mailboxStore, error) {
 		return nil, fmt.Errorf("opening the mail directory: %w", err)
 	}
 	settings.root = root
-	st := &mailboxStore{mailboxSettings: settings, instance: uint64(rand.N(mailboxInstances)),
+	st := &mailboxStore{mailboxSettings: settings, instance: rand.Uint64N(1 << mailboxInstanceBits),
 		trees: map[string]*mailboxTree{}, folders: map[string]*mailbox{}}
 	st.watcher = newMailboxWatcher(settings.watch, settings.log)
 	st.limitMemory(mailboxMemory)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -14,7 +15,8 @@ import (
 //
 //	state     what the disk was like: modSeq; expunged UIDs are known since this mod-sequence;
 //	          UIDVALIDITY; 1 if the directories were settled; inode and time of new/, of cur/; what the
-//	          kernel calls the time since it was started; what the uidlist was; entries in the text file
+//	          kernel calls the time since it was started; what the uidlist was; entries in the text
+//	          file; how many spans of mod-sequences (mailbox_modseq.go), and the ends of each
 //	records   a mod-sequence that those of the records are relative to; records, by UID:
 //	          what follows, 1 byte of mailboxIndexHas bits; UID less the one before; flags;
 //	          modSeq, less the block's; date; size; places of text and words; base name; the odd
@@ -71,7 +73,6 @@ type mailboxIndex struct {
 	expunged []mailboxExpunged // likewise
 	dead     []uint64          // likewise
 	deadGone bool              // those before do not count any more
-	since    uint64            // expunged UIDs are known from this mod-sequence on
 
 	delivered map[uint64]mailboxDelivered // what is known of messages that have no record yet, by hash of base name
 	arrived   []uint64                    // those of them that the file does not have yet
@@ -95,8 +96,10 @@ func (mb *mailbox) loadIndex() (listed, settled bool) {
 		mb.loseIndex()
 		return false, false
 	}
-	mb.modSeq = max(mb.modSeq, state.modSeq)
-	ix.validity, ix.since, ix.texts = state.validity, state.since, state.texts+ix.unstated
+	mb.takeSpans(state.spans, state.modSeq)
+	mb.expungedSince = state.since
+	mb.trimExpunged()
+	ix.validity, ix.texts = state.validity, state.texts+ix.unstated
 	if mb.list = mb.md.uidlistNoted(state.list); mb.list == nil {
 		return false, false
 	}
@@ -181,7 +184,7 @@ func (mb *mailbox) loseIndex() {
 		mb.indexFailed(err)
 		return
 	}
-	*ix = mailboxIndex{file: ix.file, whole: true, since: mb.modSeq, delivered: ix.delivered, texts: ix.texts}
+	*ix = mailboxIndex{file: ix.file, whole: true, delivered: ix.delivered, texts: ix.texts}
 }
 
 // indexLacks tells whether the uidlist has a line, of a message that may be there, between
@@ -347,7 +350,7 @@ func (mb *mailbox) trySaveIndex() error {
 		if err := ix.file.wipe(); err != nil { // what it holds is older than what we have
 			return err
 		}
-		ix.whole, ix.since = true, mb.modSeq
+		ix.whole = true
 	case ix.file.vanished():
 		ix.file.close()
 		ix.file = nil
@@ -451,7 +454,7 @@ func (mb *mailbox) appendChanges(blocks maildirBlocks) maildirBlocks {
 
 func mailboxAppendExpunged(blocks maildirBlocks, expunged []mailboxExpunged) maildirBlocks {
 	expunged = slices.Clone(expunged)
-	slices.SortFunc(expunged, func(a, b mailboxExpunged) int { return int(int64(a.uid) - int64(b.uid)) })
+	slices.SortFunc(expunged, func(a, b mailboxExpunged) int { return cmp.Compare(a.uid, b.uid) })
 	for part := range slices.Chunk(expunged, 1<<16) {
 		var b []byte
 		uid := uint32(0)
@@ -564,6 +567,7 @@ type mailboxIndexStateOf struct {
 	boot               string
 	list               []byte
 	texts              int
+	spans              []mailboxSpan
 }
 
 // indexState gives the state block of this moment.
@@ -575,7 +579,7 @@ func (mb *mailbox) indexState() []byte {
 		list = mb.list.note()
 	}
 	b := binary.AppendUvarint(nil, mb.modSeq)
-	b = binary.AppendUvarint(b, mb.index.since)
+	b = binary.AppendUvarint(b, mb.expungedSince)
 	b = binary.AppendUvarint(b, uint64(mb.list.validity))
 	b = append(b, 0)
 	if settled {
@@ -589,7 +593,13 @@ func (mb *mailbox) indexState() []byte {
 	b = append(b, maildirBoot()...)
 	b = binary.AppendUvarint(b, uint64(len(list)))
 	b = append(b, list...)
-	return binary.AppendUvarint(b, uint64(mb.index.texts))
+	b = binary.AppendUvarint(b, uint64(mb.index.texts))
+	b = binary.AppendUvarint(b, uint64(len(mb.spans)))
+	for _, span := range mb.spans {
+		b = binary.AppendUvarint(b, span.from)
+		b = binary.AppendUvarint(b, span.to)
+	}
+	return b
 }
 
 func mailboxIndexStateParse(b []byte) (s mailboxIndexStateOf, ok bool) {
@@ -600,6 +610,9 @@ func mailboxIndexStateParse(b []byte) (s mailboxIndexStateOf, ok bool) {
 	s.newStamp, s.curStamp = int64(r.uvarint()), int64(r.uvarint())
 	s.boot, s.list = string(r.bytes()), r.bytes()
 	s.texts = int(r.uvarint())
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		s.spans = append(s.spans, mailboxSpan{r.uvarint(), r.uvarint()})
+	}
 	return s, !r.bad && s.modSeq != 0
 }
 

@@ -44,7 +44,11 @@ type mailbox struct {
 
 	modSeq   uint64            // the highest that was given
 	flagged  uint64            // the highest that was given for a change of flags
-	expunged []mailboxExpunged // what was expunged while loaded, for resynchronisation
+	spans    []mailboxSpan     // mod-sequences after which all changes are known
+	spanLive bool              // the last of them goes on
+	expunged []mailboxExpunged // what was expunged, for resynchronisation
+
+	expungedSince uint64 // above this mod-sequence expunged has all
 
 	newStamp, curStamp time.Time // of new/ and cur/ when they were scanned
 	scanDue            time.Time // when to scan although no stamp has changed; zero: no need
@@ -99,22 +103,6 @@ type mailboxExpunged struct {
 
 // mailboxExpungedMost is how many expunged UIDs a mailbox remembers.
 const mailboxExpungedMost = 4096
-
-// Mod-sequences are the clock in microseconds with the low bits naming the
-// store that made them, so that two Letterboxes on one Maildir never give the
-// same one (RFC 7162, section 3.1, wants them per mailbox and rising).
-const mailboxInstances = 256
-
-// nextModSeq gives a mod-sequence above all that were given for this mailbox.
-func (mb *mailbox) nextModSeq() uint64 {
-	next := mb.modSeq - mb.modSeq%mailboxInstances + mailboxInstances + mb.st.instance
-	if now := mb.st.now(); !now.IsZero() {
-		micros := uint64(now.UnixMicro())
-		next = max(next, micros-micros%mailboxInstances+mb.st.instance)
-	}
-	mb.modSeq = next
-	return next
-}
 
 // find gives the index of a UID's record, or -1.
 func (mb *mailbox) find(uid uint32) int {
@@ -285,10 +273,7 @@ func (mb *mailbox) dropFrom(from int, gone func(r *mailboxRecord) bool) {
 		return
 	}
 	mb.st.saveSoon(mb)
-	if len(mb.expunged) > mailboxExpungedMost {
-		mb.expunged = slices.Clone(mb.expunged[len(mb.expunged)-mailboxExpungedMost/2:])
-		mb.index.since = mb.expunged[0].modSeq + 1 // of those expunged together with the first, some are forgotten
-	}
+	mb.trimExpunged()
 	mb.count.Store(int32(len(mb.records)))
 }
 
@@ -363,6 +348,7 @@ func (mb *mailbox) forgetRecords() {
 	mb.st.summary.dropAll(mb)
 	mb.records, mb.bases, mb.uids = nil, nil, nil
 	mb.odd, mb.popUIDLs, mb.expunged = nil, nil, nil
+	mb.forgetSpans()
 	mb.dead, mb.unread, mb.missing = nil, 0, 0
 	mb.count.Store(0)
 }

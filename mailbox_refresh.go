@@ -178,7 +178,7 @@ func (mb *mailbox) refreshKeywords() error {
 func (mb *mailbox) load() error {
 	listed, settled := mb.loadIndex()
 	if mb.index.whole || mb.index.file == nil {
-		mb.modSeq = max(mb.modSeq, mb.nextModSeq())
+		mb.expungedSince = mb.nextModSeq()
 	}
 	var err error
 	if !listed {

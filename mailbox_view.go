@@ -23,6 +23,8 @@ type mailboxView struct {
 	list   []uint32 // UIDs by sequence number; shared with mb and never written to
 	recent []uint32 // UIDs that are recent to this session, ascending
 	told   uint64   // flags changed up to this mod-sequence were told
+	safe   uint64   // likewise, and all that was expunged
+	held   bool     // there is something expunged that was not told
 	quiet  []uint64 // mod-sequences of this session's own silent changes since
 }
 
@@ -51,7 +53,7 @@ func (t *mailboxTree) open(name string, v *mailboxView) (*mailboxView, error) {
 		t.st.watcher.add(mb) // before the first look, so that nothing falls between
 	}
 	err = mb.locked(v, func() error {
-		v.epoch, v.list, v.told = mb.epoch, mb.uids, mb.modSeq
+		v.epoch, v.list, v.told, v.safe = mb.epoch, mb.uids, mb.modSeq, mb.modSeq
 		mb.views[v] = struct{}{}
 		v.claim()
 		return nil
@@ -122,10 +124,6 @@ func (v *mailboxView) guid() (guid string) {
 	return guid
 }
 
-// highestModSeq is the mod-sequence of the latest change that this view has
-// been told of (RFC 7162, section 3.1.2.1).
-func (v *mailboxView) highestModSeq() uint64 { return v.told }
-
 // uids are this session's messages: message n is uids()[n-1]. Not to be changed.
 func (v *mailboxView) uids() []uint32 { return v.list }
 
@@ -160,6 +158,9 @@ func (v *mailboxView) sync(expunges bool) (changes mailboxChanges, err error) {
 				}
 			}
 			v.told = mb.modSeq
+		}
+		if v.held = !mailboxSameList(v.list, mb.uids); !v.held {
+			v.safe = v.told
 		}
 		v.quiet = v.quiet[:0]
 		v.claim()
