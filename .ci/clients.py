@@ -385,21 +385,11 @@ def fetchmail(home):
                 assert line in got_head or line.startswith((b"From", b"To")), f"{line} is not in {got_head}"
 
 
-@client
-def mutt(home):
-    home.put(*AWKWARD)
-    m = home.dir + "/out"
-    rc = home.file("muttrc", f"""
-set folder="imap://{home.user}@127.0.0.1:{home.box.imap}/" imap_pass="{PASSWORD}" ssl_starttls=no ssl_force_tls=no
-set spoolfile="+INBOX" mail_check=1 timeout=1 delete=yes move=no quit=yes confirmappend=no confirmcreate=no mbox_type=mbox
-set copy=no header_cache="" message_cachedir="" wait_key=no beep=no imap_check_subscribed=no imap_idle=no
-""")
-    env = {"PATH": os.environ["PATH"], "HOME": home.dir, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
-    keys = (f"<tag-pattern>~A<enter><tag-prefix><copy-message>{m}<enter>"
-            "<jump>1<enter><flag-message><jump>2<enter><delete-message><jump>4<enter><copy-message>=Mutted<enter><quit>")
+def screen_of(what, command, env):
+    """Runs a program that wants a terminal until it ends; it must end well."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.execvpe("mutt", ["mutt", "-n", "-F", rc, "-e", f"push \"{keys}\""], env)
+        os.execvpe(command[0], command, env)
     screen, end = b"", time.monotonic() + 60
     while time.monotonic() < end:
         if select.select([fd], [], [], 1)[0]:
@@ -413,7 +403,22 @@ set copy=no header_cache="" message_cachedir="" wait_key=no beep=no imap_check_s
     else:
         os.kill(pid, 9)
     status = os.waitpid(pid, 0)[1]
-    assert status == 0, f"mutt: status {status}: {screen[-1500:]!r}"
+    assert status == 0, f"{what}: status {status}: {screen[-1500:]!r}"
+
+
+@client
+def mutt(home):
+    home.put(*AWKWARD)
+    m = home.dir + "/out"
+    rc = home.file("muttrc", f"""
+set folder="imap://{home.user}@127.0.0.1:{home.box.imap}/" imap_pass="{PASSWORD}" ssl_starttls=no ssl_force_tls=no
+set spoolfile="+INBOX" mail_check=1 timeout=1 delete=yes move=no quit=yes confirmappend=no confirmcreate=no mbox_type=mbox
+set copy=no header_cache="" wait_key=no beep=no imap_check_subscribed=no imap_idle=no
+""")
+    env = {"PATH": os.environ["PATH"], "HOME": home.dir, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    keys = (f"<tag-pattern>~A<enter><tag-prefix><copy-message>{m}<enter>"
+            "<jump>1<enter><flag-message><jump>2<enter><delete-message><jump>4<enter><copy-message>=Mutted<enter><quit>")
+    screen_of("mutt", ["mutt", "-n", "-F", rc, "-e", f"push \"{keys}\""], env)
     with open(m, "rb") as f:
         mbox = f.read()
     for a in AWKWARD:
@@ -434,6 +439,37 @@ set ssl_ca_certificates_file={home.ca} from=sender@box.test copy=no hostname=cli
 """)
     home.run("mutt", "-n", "-F", rc, "-s", "By mutt", f"{home.user}@box.test", input=open(sent, "rb").read())
     assert home.stored()[-1].endswith(b"\r\n\r\nHello from mutt.\r\n"), home.stored()[-1]
+
+
+@client
+def mutt_qresync(home):
+    """mutt keeps headers and mod-sequences, and comes back after others have changed the mailbox."""
+    home.put(*AWKWARD)
+    rc = home.file("muttrc", f"""
+set folder="imap://{home.user}@127.0.0.1:{home.box.imap}/" imap_pass="{PASSWORD}" ssl_starttls=no ssl_force_tls=no
+set spoolfile="+INBOX" mail_check=1 timeout=1 delete=yes move=no quit=yes confirmappend=no confirmcreate=no mbox_type=mbox
+set copy=no header_cache="{home.dir}/headers" wait_key=no beep=no imap_check_subscribed=no imap_idle=no
+set imap_condstore=yes imap_qresync=yes
+""")
+    env = {"PATH": os.environ["PATH"], "HOME": home.dir, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+
+    def session(name, pattern):
+        saved, log = f"{home.dir}/{name}", f"{home.dir}/.muttdebug0"
+        keys = f"<tag-pattern>{pattern}<enter><tag-prefix><copy-message>{saved}<enter><quit>"
+        screen_of("mutt", ["mutt", "-n", "-d", "2", "-F", rc, "-e", f"push \"{keys}\""], env)
+        with open(saved, "rb") as f, open(log, "rb") as g:
+            return re.findall(rb"^Message-ID: <(.*)>", f.read(), re.M), g.read()
+
+    same("at first", session("first", "~A")[0], [b"letter%d@clients.test" % n for n in range(1, 8)])
+    with raw(home) as i:
+        i.command("UID STORE 2 +FLAGS.SILENT (\\Flagged)")
+        i.command("UID STORE 3,5 +FLAGS.SILENT (\\Deleted)")
+        i.command("UID EXPUNGE 3,5")
+    home.put(letter(8))
+    got, log = session("second", "~A")
+    same("when it comes back", got, [b"letter%d@clients.test" % n for n in (1, 2, 4, 6, 7, 8)])
+    assert b" VANISHED)" in log and b"VANISHED (EARLIER) 3,5" in log, "mutt did not use QRESYNC: " + log.decode(errors="replace")[-3000:]
+    same("flagged", session("third", "~F")[0], [b"letter2@clients.test"])
 
 
 @contextmanager
