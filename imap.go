@@ -77,6 +77,8 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"LOGOUT":     {imapAnyState, false, false, (*imapSession).cmdLogout},     // RFC 9051, section 6.1.3
 		"ID":         {imapAnyState, false, false, (*imapSession).cmdID},         // RFC 2971, section 3.1
 
+		"UNAUTHENTICATE": {imapLoggedIn, false, false, (*imapSession).cmdUnauthenticate}, // RFC 8437, section 3
+
 		"STARTTLS":     {imapNotAuthenticated, false, false, (*imapSession).cmdStartTLS},     // RFC 9051, section 6.2.1
 		"AUTHENTICATE": {imapNotAuthenticated, false, false, (*imapSession).cmdAuthenticate}, // RFC 9051, section 6.2.2; RFC 4959
 		"LOGIN":        {imapNotAuthenticated, false, false, (*imapSession).cmdLogin},        // RFC 9051, section 6.2.3

@@ -9,61 +9,62 @@ import (
 	"github.com/emersion/go-imap/v2"
 )
 
-// APPEND (RFC 9051, section 6.3.12). The message goes from the connection to tmp/ as it
+// APPEND (RFC 9051, section 6.3.12; RFC 3502). A message goes from the connection to tmp/ as it
 // comes, never into memory.
 
-// imapAppend is what an APPEND says before the message.
+// imapAppend is what an APPEND says before a message.
 type imapAppend struct {
-	folder string
-	flags  mailboxAppendFlags
-	date   time.Time
-	size   int64
-	sync   bool // the client waits to be asked for the literal
-	utf8   bool // the literal stands in "UTF8 (~{...})" (RFC 6855, section 4)
+	flags mailboxAppendFlags
+	date  time.Time
+	size  int64
+	sync  bool // the client waits to be asked for the literal
+	utf8  bool // the literal stands in "UTF8 (~{...})" (RFC 6855, section 4)
 }
 
+// imapAppendMost is how many messages one APPEND takes.
+const imapAppendMost = 1000
+
+// cmdAppend takes one message or several (RFC 3502), all or none.
 func (s *imapSession) cmdAppend() error {
-	a, err := s.readAppend()
-	if err != nil {
-		return err
-	}
-	draft, err := s.startAppend(a)
-	if err != nil {
-		return err
-	}
-	if err := s.r.acceptLiteral(a.sync); err != nil {
-		draft.abort()
-		return err
-	}
-	writeErr := s.receive(draft, a.size)
-	if s.r.broken == nil && writeErr == nil {
-		writeErr = s.readAppendEnd(a)
-	}
-	if err := writeErr; err != nil {
-		draft.abort()
-		return err
-	}
-	if err := draft.finish(a.date); err != nil {
-		draft.abort()
-		return err
-	}
-	validity, uids, err := mailboxAppend([]*mailboxDraft{draft}, []mailboxAppendFlags{a.flags})
-	if err != nil {
-		return err
-	}
-	return imapOK{fmt.Sprintf("APPENDUID %d %d", validity, uids[0]), "APPEND completed"} // RFC 4315, section 3
-}
-
-// readAppend reads all up to the literal.
-func (s *imapSession) readAppend() (*imapAppend, error) {
-	a := &imapAppend{date: time.Now()}
 	if err := s.r.readSpace(); err != nil {
-		return nil, err
+		return err
 	}
 	name, err := s.r.readAstring()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	var drafts []*mailboxDraft
+	var flags []mailboxAppendFlags
+	for len(drafts) == 0 || len(s.r.line) > 0 {
+		var a *imapAppend
+		var draft *mailboxDraft
+		if len(drafts) == imapAppendMost {
+			err = imapNo{imap.ResponseCodeLimit, fmt.Sprintf("one APPEND takes at most %d messages", imapAppendMost)}
+		} else if a, err = s.readAppend(); err == nil {
+			draft, err = s.appendOne(name, a)
+		}
+		if err != nil {
+			break
+		}
+		drafts, flags = append(drafts, draft), append(flags, a.flags)
+	}
+	if err != nil {
+		for _, draft := range drafts {
+			draft.abort()
+		}
+		return err
+	}
+	validity, uids, err := mailboxAppend(drafts, flags)
+	if err != nil {
+		return err
+	}
+	code := fmt.Appendf(nil, "APPENDUID %d ", validity) // RFC 4315, section 3
+	return imapOK{string(imapAppendSet(code, uids)), "APPEND completed"}
+}
+
+// readAppend reads all up to the literal.
+func (s *imapSession) readAppend() (a *imapAppend, err error) {
+	a = &imapAppend{date: time.Now()}
 	if err := s.r.readSpace(); err != nil {
 		return nil, err
 	}
@@ -93,15 +94,42 @@ func (s *imapSession) readAppend() (*imapAppend, error) {
 		a.utf8 = true
 	}
 	s.r.take('~') // literal8: the message may hold NULs (RFC 3516, section 4.4)
-	if a.size, a.sync, err = s.r.readLiteralHead(); err != nil {
-		return nil, err
-	}
-	a.folder, err = s.folder(name)
+	a.size, a.sync, err = s.r.readLiteralHead()
 	return a, err
 }
 
-// startAppend refuses what cannot be taken before the client sends it.
-func (s *imapSession) startAppend(a *imapAppend) (*mailboxDraft, error) {
+// appendOne takes one message, up to D3. What cannot be taken is refused before the client
+// sends it.
+func (s *imapSession) appendOne(name string, a *imapAppend) (*mailboxDraft, error) {
+	folder, err := s.folder(name)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := s.startAppend(folder, a)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.r.acceptLiteral(a.sync); err == nil {
+		err = s.receive(draft, a.size)
+	}
+	if err == nil && a.utf8 && !s.r.take(')') {
+		err = imapBad("UTF8 ( does not end")
+	}
+	if err == nil && len(s.r.line) > 0 && s.r.peek() != ' ' {
+		err = imapBad("too many arguments")
+	}
+	if err == nil {
+		err = draft.finish(a.date)
+	}
+	if err != nil {
+		draft.abort()
+		return nil, err
+	}
+	return draft, nil
+}
+
+// startAppend begins a message that may be taken.
+func (s *imapSession) startAppend(folder string, a *imapAppend) (*mailboxDraft, error) {
 	switch {
 	case a.utf8 && !s.utf8:
 		return nil, imapBad("ENABLE UTF8=ACCEPT comes before UTF8") // RFC 6855, section 4
@@ -110,7 +138,7 @@ func (s *imapSession) startAppend(a *imapAppend) (*mailboxDraft, error) {
 	case a.size == 0:
 		return nil, imapNo{imap.ResponseCodeCannot, "a message has at least one byte"}
 	}
-	draft, err := s.tree.draft(a.folder)
+	draft, err := s.tree.draft(folder)
 	if errors.Is(err, errMailboxNotFound) {
 		return nil, imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"} // RFC 9051, section 6.3.12
 	}
@@ -143,12 +171,4 @@ func (s *imapSession) receive(draft *mailboxDraft, size int64) error {
 		return err
 	}
 	return writeErr
-}
-
-// readAppendEnd reads what follows the message.
-func (s *imapSession) readAppendEnd(a *imapAppend) error {
-	if a.utf8 && !s.r.take(')') {
-		return imapBad("UTF8 ( does not end")
-	}
-	return s.r.readEnd()
 }

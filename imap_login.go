@@ -14,7 +14,7 @@ import (
 // imapCapabilities are those of a session that is logged in.
 const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
 	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT " +
-	"CONDSTORE QRESYNC"
+	"CONDSTORE QRESYNC MULTIAPPEND UNAUTHENTICATE"
 
 // capabilities are those that hold in this state.
 func (s *imapSession) capabilities() string {
@@ -157,6 +157,17 @@ func (s *imapSession) login(user, password string) error {
 	s.c.timeout = imapAutologout
 	logLogin(s.c.log, name, s.name)
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
+}
+
+// cmdUnauthenticate forgets all about the client but its connection.
+func (s *imapSession) cmdUnauthenticate() error {
+	if err := s.r.readEnd(); err != nil {
+		return err
+	}
+	s.unselect()
+	*s = imapSession{door: s.door, c: s.c, r: s.r, state: imapNotAuthenticated, tag: s.tag, name: s.name}
+	s.c.timeout = imapLoginTime
+	return nil
 }
 
 func (s *imapSession) cmdAuthenticate() error {
