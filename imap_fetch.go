@@ -105,6 +105,7 @@ const (
 	imapFetchDate
 	imapFetchSize
 	imapFetchModSeq // RFC 7162, section 3.1.4.2
+	imapFetchSaved  // RFC 8514, section 4.2
 	imapFetchEnvelope
 	imapFetchBody          // BODY without a section: the structure without extension data
 	imapFetchBodyStructure // with it
@@ -462,6 +463,12 @@ func (f *imapFetch) item(item *imapFetchItem, m *mailboxMessage, body *imapBody)
 		f.out = strconv.AppendInt(f.out, m.size, 10)
 	case imapFetchModSeq:
 		f.out = imapAppendModSeq(f.out, m.modSeq)
+	case imapFetchSaved:
+		date, err := f.view.saved(m.uid)
+		if err != nil {
+			return err
+		}
+		f.out = imapAppendDate(f.out, date.Unix())
 	case imapFetchEnvelope, imapFetchBodyStructure:
 		if body.summary == nil {
 			return errImapNoSummary

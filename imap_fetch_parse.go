@@ -23,6 +23,7 @@ var imapFetchPlain = map[string]imapFetchKind{
 	"INTERNALDATE":  imapFetchDate,
 	"RFC822.SIZE":   imapFetchSize,
 	"MODSEQ":        imapFetchModSeq,
+	"SAVEDATE":      imapFetchSaved,
 	"ENVELOPE":      imapFetchEnvelope,
 	"BODY":          imapFetchBody,
 	"BODYSTRUCTURE": imapFetchBodyStructure,

@@ -178,7 +178,7 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 		for uids[n] < messages[i].uid {
 			n++
 		}
-		m.mailboxMessage, m.index = messages[i], at+n
+		m.mailboxMessage, m.index, m.search = messages[i], at+n, s
 		if said[n] = s.key.match(&m); said[n] == imapUnknown {
 			open = append(open, imapSearchOpen{i, n})
 		}

@@ -36,6 +36,7 @@ const (
 	imapSearchFlags
 	imapSearchRecent
 	imapSearchModSeq // from is the lowest mod-sequence
+	imapSearchSaved  // from and to are seconds since 1970
 	imapSearchDate   // from and to are seconds since 1970
 	imapSearchSize
 	imapSearchSent   // from and to are days since 1970
@@ -109,6 +110,9 @@ func (k *imapSearchKey) matchPlain(m *imapSearchMessage) imapMaybe {
 		return imapSay(m.recent)
 	case imapSearchModSeq:
 		return imapSay(m.modSeq >= uint64(k.from))
+	case imapSearchSaved:
+		date, err := m.search.view.saved(m.uid)
+		return imapSay(err == nil && k.from <= date.Unix() && date.Unix() < k.to) // else it is gone
 	}
 	if !m.knows(k) {
 		if (k.kind == imapSearchBody || k.kind == imapSearchText) && m.words != nil && !m.needle(k).mayBeIn(m.words) {

@@ -21,7 +21,10 @@ const (
 
 // imapSearchFlagKeys are the keys that ask for a system flag.
 var imapSearchFlagKeys = map[string]imapSearchKey{
-	"ALL":        {kind: imapSearchAnd},
+	"ALL": {kind: imapSearchAnd},
+
+	"SAVEDATESUPPORTED": {kind: imapSearchAnd}, // RFC 8514, section 4.3
+
 	"ANSWERED":   {kind: imapSearchFlags, flags: mailboxFlagAnswered},
 	"DELETED":    {kind: imapSearchFlags, flags: mailboxFlagDeleted},
 	"DRAFT":      {kind: imapSearchFlags, flags: mailboxFlagDraft},
@@ -49,6 +52,10 @@ var imapSearchDateKeys = map[string]struct {
 	"SENTBEFORE": {imapSearchSent, false, false},
 	"SENTON":     {imapSearchSent, true, true},
 	"SENTSINCE":  {imapSearchSent, true, false},
+
+	"SAVEDBEFORE": {imapSearchSaved, false, false}, // RFC 8514, section 4.3
+	"SAVEDON":     {imapSearchSaved, true, true},
+	"SAVEDSINCE":  {imapSearchSaved, true, false},
 }
 
 // imapSearchParser reads keys and counts them.
@@ -337,7 +344,7 @@ func (p *imapSearchParser) readDate(name string) (key imapSearchKey, err error) 
 	}
 	how := imapSearchDateKeys[name]
 	from, to := day.Unix()/86400, day.Unix()/86400+1
-	if how.kind == imapSearchDate {
+	if how.kind != imapSearchSent {
 		from, to = imapSearchDays(day.Date())
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"sort"
@@ -358,6 +359,21 @@ func (v *mailboxView) date(uid uint32) (date time.Time, err error) {
 		return nil
 	})
 	return date, err
+}
+
+// saved is when the message came into this folder (RFC 8514). The file's name says it: whoever
+// puts a message into a folder gives its file a new name, with the time in it. Its ctime changes with
+// each flag. Where the name says nothing, it is the INTERNALDATE.
+func (v *mailboxView) saved(uid uint32) (time.Time, error) {
+	seconds := uint64(math.MaxUint64)
+	err := v.record(uid, func(r *mailboxRecord) error {
+		seconds, _ = maildirTime(v.mb.base(r))
+		return nil
+	})
+	if err != nil || seconds >= 1<<40 {
+		return v.date(uid)
+	}
+	return time.Unix(int64(seconds), 0), nil
 }
 
 // size is RFC822.SIZE: the size in wire form. It reads the file if its name
