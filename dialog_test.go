@@ -92,6 +92,9 @@ var (
 	}
 )
 
+// Dates are told in this machine's time zone, and the dialogs have them as they are in UTC.
+func init() { time.Local = time.UTC }
+
 // dialogPatience is how long a server may think about one line.
 const dialogPatience = 20 * time.Second
 
