@@ -107,6 +107,8 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"STORE":       {imapSelectedState, true, false, (*imapSession).cmdStore},      // RFC 9051, section 6.4.6
 		"COPY":        {imapSelectedState, false, false, (*imapSession).cmdCopy},      // RFC 9051, section 6.4.7
 		"MOVE":        {imapSelectedState, false, true, (*imapSession).cmdMove},       // RFC 9051, section 6.4.8
+		"REPLACE":     {imapSelectedState, false, true, (*imapSession).cmdReplace},    // RFC 8508, section 3.2
+		"UID REPLACE": {imapSelectedState, false, true, (*imapSession).cmdReplace},    // RFC 8508, section 3.3
 		"UID EXPUNGE": {imapSelectedState, false, true, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
 		"UID SEARCH":  {imapSelectedState, false, false, (*imapSession).cmdSearch},
 		"UID FETCH":   {imapSelectedState, false, false, (*imapSession).cmdFetch},

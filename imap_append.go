@@ -9,7 +9,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 )
 
-// APPEND (RFC 9051, section 6.3.12; RFC 3502). A message goes from the connection to tmp/ as it
+// APPEND (RFC 9051, section 6.3.12; RFC 3502) and REPLACE (RFC 8508). A message goes from the connection to tmp/ as it
 // comes, never into memory.
 
 // imapAppend is what an APPEND says before a message.
@@ -60,6 +60,56 @@ func (s *imapSession) cmdAppend() error {
 	}
 	code := fmt.Appendf(nil, "APPENDUID %d ", validity) // RFC 4315, section 3
 	return imapOK{string(imapAppendSet(code, uids)), "APPEND completed"}
+}
+
+// cmdReplace appends a message and then removes another, durably: a power cut leaves one of the
+// two or both (RFC 8508).
+func (s *imapSession) cmdReplace() error {
+	if err := s.r.readSpace(); err != nil {
+		return err
+	}
+	set, err := s.r.readSet()
+	if err == nil {
+		err = s.r.readSpace()
+	}
+	if err != nil {
+		return err
+	}
+	name, err := s.r.readAstring()
+	if err != nil {
+		return err
+	}
+	a, err := s.readAppend()
+	if err != nil {
+		return err
+	}
+	view := s.selected.view
+	if len(set.ranges) != 1 || set.ranges[0].a != set.ranges[0].b {
+		return imapBad("one message is replaced at a time")
+	}
+	old, err := s.selected.resolve(set, s.byUID())
+	switch {
+	case err != nil:
+		return err
+	case view.readOnly():
+		return errMailboxReadOnly
+	case len(view.messages(old)) == 0:
+		return imapNo{imap.ResponseCodeNonExistent, "there is no such message"}
+	}
+	draft, err := s.appendOne(name, a)
+	if err != nil {
+		return err
+	}
+	if err := s.r.readEnd(); err != nil {
+		draft.abort()
+		return err
+	}
+	validity, uids, err := mailboxAppend([]*mailboxDraft{draft}, []mailboxAppendFlags{a.flags})
+	if err != nil {
+		return err
+	}
+	s.c.printf("* OK [APPENDUID %d %d] this replaces it", validity, uids[0]) // before the EXPUNGE (RFC 8508, section 4.3)
+	return view.remove(old)
 }
 
 // readAppend reads all up to the literal.
