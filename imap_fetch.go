@@ -40,6 +40,9 @@ func (s *imapSession) cmdFetch() error {
 	if err != nil {
 		return err
 	}
+	if modifiers.part.given() {
+		spans = spans.part(modifiers.part.of(spans.count()))
+	}
 	if modifiers.changed {
 		items.addPlain(imapFetchModSeq) // RFC 7162, section 3.1.4.1
 		items.order()

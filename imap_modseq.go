@@ -261,9 +261,10 @@ type imapFetchModifiers struct {
 	changed  bool // CHANGEDSINCE
 	since    uint64
 	vanished bool // what has vanished is told, too
+	part     imapPart
 }
 
-// readFetchModifiers reads them (RFC 7162, sections 3.1.4.1 and 3.2.6).
+// readFetchModifiers reads them (RFC 7162, sections 3.1.4.1 and 3.2.6; RFC 9394, section 3.3).
 func (s *imapSession) readFetchModifiers() (m imapFetchModifiers, err error) {
 	if !s.r.take(' ') {
 		return m, nil
@@ -285,6 +286,11 @@ func (s *imapSession) readFetchModifiers() (m imapFetchModifiers, err error) {
 		case name == "VANISHED":
 			m.vanished = true
 			return nil
+		case name == "PARTIAL" && s.byUID() && !m.part.given():
+			if err = s.r.readSpace(); err == nil {
+				m.part, err = s.r.readPart()
+			}
+			return err
 		}
 		return imapBad("there is no such modifier")
 	})

@@ -29,7 +29,7 @@ func (s *imapSession) cmdSearch() error {
 	if ret.save {
 		s.selected.saved = nil // until it is known better
 	}
-	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count
+	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given()
 	hits, err := search.find(onlyEnds && ret.min, onlyEnds && ret.max)
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (s *imapSession) cmdSearch() error {
 	var out []byte
 	switch {
 	case ret.given || s.rev2: // RFC 9051, section 6.4.4
-		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count {
+		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count || ret.part.given() {
 			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(search.numbers(hits, true))))
 		}
 	default:
@@ -377,6 +377,8 @@ func (m *imapSearchMessage) inText(k *imapSearchKey) imapMaybe {
 // 2.1). Without any, the answer is an untagged SEARCH.
 type imapSearchReturn struct {
 	given, min, max, all, count, save bool
+
+	part imapPart // PARTIAL
 }
 
 // numbers gives sequence numbers or UIDs of what was found.
@@ -435,6 +437,14 @@ func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn,
 			dst = imapAppendSet(append(dst, " ALL "...), numbers)
 		}
 	}
+	if ret.part.given() {
+		from, to := ret.part.of(len(numbers))
+		dst = append(append(append(dst, " PARTIAL ("...), ret.part.text...), ' ')
+		if from == to {
+			dst = append(dst, "NIL"...)
+		}
+		dst = append(imapAppendSet(dst, numbers[from:to]), ')')
+	}
 	if ret.count {
 		dst = strconv.AppendInt(append(dst, " COUNT "...), int64(len(numbers)), 10)
 	}
@@ -444,18 +454,23 @@ func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn,
 	return append(dst, "\r\n"...)
 }
 
-// saves gives what "$" stands for after a search with SAVE: with MIN and MAX alone,
-// those messages only (RFC 5182, section 2.4).
+// saves gives what "$" stands for after a search with SAVE: with MIN, MAX and PARTIAL alone,
+// those messages only (RFC 5182, section 2.4; RFC 9394, section 3.2).
 func (ret imapSearchReturn) saves(uids []uint32) []uint32 {
-	if ret.all || ret.count || !ret.min && !ret.max || len(uids) == 0 {
+	if ret.all || ret.count || !ret.min && !ret.max && !ret.part.given() || len(uids) == 0 {
 		return uids
 	}
 	var kept []uint32
+	if ret.part.given() {
+		from, to := ret.part.of(len(uids))
+		kept = append(kept, uids[from:to]...)
+	}
 	if ret.min {
 		kept = append(kept, uids[0])
 	}
-	if last := uids[len(uids)-1]; ret.max && (len(kept) == 0 || kept[0] != last) {
-		kept = append(kept, last)
+	if ret.max {
+		kept = append(kept, uids[len(uids)-1])
 	}
-	return kept
+	slices.Sort(kept)
+	return slices.Compact(kept)
 }

@@ -132,6 +132,13 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 			ret.count = true
 		case "SAVE":
 			ret.save = true
+		case "PARTIAL":
+			if ret.part.given() {
+				return imapBad("one PARTIAL is enough") // RFC 9394, section 3.1
+			}
+			if err = r.readSpace(); err == nil {
+				ret.part, err = r.readPart()
+			}
 		default:
 			if err == nil {
 				err = imapBad("unknown result option " + word)
@@ -139,7 +146,10 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 		}
 		return err
 	})
-	if !ret.min && !ret.max && !ret.count && !ret.save {
+	if ret.all && ret.part.given() && err == nil {
+		err = imapBad("either ALL or PARTIAL") // RFC 9394, section 3.1
+	}
+	if !ret.min && !ret.max && !ret.count && !ret.save && !ret.part.given() {
 		ret.all = true // RFC 4731, section 3.1
 	}
 	if err == nil {
