@@ -11,6 +11,7 @@ import poplib
 import re
 import pty
 import select
+import signal
 import smtplib
 import socket
 import ssl
@@ -591,7 +592,13 @@ def main():
             print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
         except Exception as err:
             print(f"not ok {name}: {err}", flush=True)
-            if not isinstance(err, AssertionError):
+            if isinstance(err, subprocess.TimeoutExpired):  # who waits for whom?
+                print(f"it had said: {err.stdout!r} {err.stderr!r}")
+                box.process.send_signal(signal.SIGQUIT)
+                box.process.wait()
+                print(tail(box.log, 300), flush=True)
+                box.start()
+            elif not isinstance(err, AssertionError):
                 traceback.print_exc(file=sys.stdout)
     box.stop()
     for t in box.troubles():

@@ -34,6 +34,8 @@ class Ledger:
         self.lock = threading.Lock()
         self.named = {}     # (folder, uid): Message-ID
         self.validity = {}  # folder: UIDVALIDITY
+        self.first = {}     # (folder, UID): who told it first, and when
+        self.began = time.monotonic()
         self.least = {}     # Message-ID: how often it must be there
         self.most = {}      # ... and how often it may be
         self.wrong = []
@@ -52,6 +54,7 @@ class Ledger:
             known = self.validity.setdefault(folder, validity)
             if known != validity:
                 self.wrong.append(("uidvalidity", f"{who}: {folder} has {validity}, and had {known}"))
+            self.first.setdefault((folder, uid), f"{who} after {time.monotonic() - self.began:.1f} s")
             known = self.named.setdefault((folder, uid), message)
             if known != message:
                 self.wrong.append(("uid reused", f"{who}: {folder} UID {uid} is {message}, and was {known}"))
@@ -296,7 +299,8 @@ def places(writers, seen, ledger, when):
                 there = seen["folders"][folder]["messages"]
                 if uid is not None and (uid not in there or there[uid][4] != message):
                     now = [(n, u) for n, f in seen["folders"].items() for u, x in f["messages"].items() if x[4] == message]
-                    ledger.complain("uid changed", f"{when}: {message} was {folder} UID {uid}, and is {now}")
+                    ledger.complain("uid changed", f"{when}: {message} was {folder} UID {uid}, told by {ledger.first.get((folder, uid))}, and is "
+                                    + ", ".join(f"{n} UID {u}, told by {ledger.first.get((n, u))}" for n, u in now))
 
 
 def main():
