@@ -57,6 +57,21 @@ func (t *mailboxBases) add(base string, at int) {
 	t.used++
 }
 
+// set notes the number of a name. Of two the higher counts; is tells whether a number is its.
+func (t *mailboxBases) set(base string, at int, is func(at int) bool) {
+	t.grow(1)
+	hash := mailboxBasesHash(base)
+	i := int(hash) & (len(t.slots) - 1)
+	for ; t.slots[i].at != 0; i = (i + 1) & (len(t.slots) - 1) {
+		if t.slots[i].hash == hash && is(int(t.slots[i].at)-1) {
+			t.slots[i].at = max(t.slots[i].at, int32(at)+1)
+			return
+		}
+	}
+	t.slots[i] = mailboxBasesSlot{hash, int32(at) + 1}
+	t.used++
+}
+
 // find gives the number of a name, or -1; is tells whether a number is its.
 func (t *mailboxBases) find(base string, is func(at int) bool) int {
 	if t.used == 0 {

@@ -365,12 +365,15 @@ func (mb *mailbox) scan(full bool) error {
 	return nil
 }
 
-// learn fills s.known with the records that the scan may find.
+// learn fills s.known with the records that the scan may find. Two have the same name if a
+// message was moved away and back, which a look at new/ alone does not tell: the file is that of
+// the later one.
 func (s *mailboxScan) learn() {
 	s.known = mailboxBases{}
 	add := func(i int, r *mailboxRecord) bool {
 		r.state &^= mailboxScanned
-		s.known.add(s.mb.base(r), i)
+		base := s.mb.base(r)
+		s.known.set(base, i, func(at int) bool { return s.mb.base(&s.mb.records[at]) == base })
 		return true
 	}
 	if !s.full {
