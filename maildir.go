@@ -236,11 +236,14 @@ func (h *maildirHeld) rename(name string, cur bool, to string) error {
 
 // remove is maildir.remove.
 func (h *maildirHeld) remove(name string, cur bool) error {
-	err := unix.Unlinkat(h.dir(cur), name, 0)
-	if err != nil {
-		return &os.PathError{Op: "unlinkat", Path: name, Err: err}
+	for {
+		err := unix.Unlinkat(h.dir(cur), name, 0)
+		if err == nil {
+			return nil
+		} else if err != unix.EINTR { // which a file system on the network may say
+			return &os.PathError{Op: "unlinkat", Path: name, Err: err}
+		}
 	}
-	return nil
 }
 
 // linkInto puts a message of this folder into to's cur/ (or new/) as toName: by
