@@ -202,17 +202,38 @@ func (l *maildirLock) removeStale() bool {
 	if !maildirLockIsStale(info, content, time.Since(seen.since), time.Now()) {
 		return false
 	}
-	// Between looking and removing, another program may have removed this lock
-	// and made its own: what is moved away must be what was looked at.
-	aside := fileTemporary(l.path)
-	if err := os.Rename(l.path, aside); err != nil {
+	delete(maildirLocksSeen, l.path)
+	return maildirLockRemove(l.path, info, content)
+}
+
+// maildirLockRemove removes a lock that was looked at and is stale, and tells whether
+// to try again at once. Between looking and removing, another program may have removed
+// it and made its own, which may well have the same inode number: what is moved away
+// must be what was looked at.
+func maildirLockRemove(path string, info os.FileInfo, content []byte) bool {
+	looked := func(path string) (bool, error) {
+		now, err := os.Lstat(path)
+		if err != nil {
+			return false, err
+		}
+		text, err := os.ReadFile(path)
+		return os.SameFile(now, info) && now.ModTime().Equal(info.ModTime()) && bytes.Equal(text, content), err
+	}
+	// Usually it tells here already, and a live lock need not be moved at all.
+	if same, err := looked(path); err != nil || !same {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	if moved, err := os.Lstat(aside); err == nil && !os.SameFile(moved, info) {
-		os.Link(aside, l.path) // give it back; if there is a third by now, the second has lost it
+	aside := fileTemporary(path)
+	if err := os.Rename(path, aside); err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	if same, err := looked(aside); err != nil || !same {
+		// Give it back. If there is a third by now, the second has lost it, and a Letterbox notices that.
+		if err := os.Link(aside, path); maildirNoLink(err) {
+			os.Rename(aside, path)
+		}
 	}
 	os.Remove(aside) // else the sweep finds it
-	delete(maildirLocksSeen, l.path)
 	return true
 }
 

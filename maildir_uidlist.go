@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -93,6 +94,16 @@ func (md *maildir) lockUidlist() (*maildirUidlistLock, error) {
 
 func (l *maildirUidlistLock) unlock() { l.lock.unlock() }
 
+// held gives errMaildirLocked if another program has taken the lock, thinking its
+// holder dead; it is asked just before the list is changed. Dovecot removes a lock
+// that looked stale without looking again, and so may take a fresh one.
+func (l *maildirUidlistLock) held() error {
+	if !l.lock.isOurs() {
+		return fmt.Errorf("the lock of %s was taken away: %w", l.md.uidlistPath(), errMaildirLocked)
+	}
+	return nil
+}
+
 // append adds lines at the end; list is what readUidlist gave under this lock and
 // is brought up to date. The lines are not synced.
 func (l *maildirUidlistLock) append(list *maildirUidlist, lines []maildirUidline) error {
@@ -119,6 +130,9 @@ func (l *maildirUidlistLock) append(list *maildirUidlist, lines []maildirUidline
 		text = line.appendTo(text)
 	}
 	if err := fileStep("write", f.Name()); err != nil {
+		return err
+	}
+	if err := l.held(); err != nil {
 		return err
 	}
 	l.dirty = true
@@ -210,6 +224,10 @@ func (l *maildirUidlistLock) rewrite(list *maildirUidlist, keep func(uid uint32,
 	}
 	info, err := r.Stat()
 	if err != nil {
+		r.abort()
+		return err
+	}
+	if err := l.held(); err != nil {
 		r.abort()
 		return err
 	}

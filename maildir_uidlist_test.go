@@ -263,12 +263,45 @@ func TestMaildirLockLeft(t *testing.T) {
 	if raw, _ := os.ReadFile(path); string(raw) != fmt.Sprintf("%d:%s", os.Getpid(), maildirHost()) {
 		t.Errorf("the lock says %q", raw)
 	}
-	// Another program takes our lock for stale: unlock must not remove the other's.
+	// Another program takes our lock for stale: the list is not changed any more, and
+	// unlock must not remove the other's.
 	must(t, os.Remove(path))
 	must(t, os.WriteFile(path, []byte("1:elsewhere"), 0o600))
+	list := &maildirUidlist{validity: 7, next: 1}
+	for range 2 { // made, then appended to
+		if err := lock.append(list, []maildirUidline{{uid: list.next, base: "a"}}); !errors.Is(err, errMaildirLocked) {
+			t.Errorf("changing the list without the lock: %v", err)
+		}
+		must(t, os.WriteFile(md.uidlistPath(), []byte("3 V7 N1 G00\n"), 0o600))
+		list, _, err = md.readUidlist(nil, nil)
+		must(t, err)
+	}
 	lock.unlock()
 	if raw, err := os.ReadFile(path); err != nil || string(raw) != "1:elsewhere" {
 		t.Errorf("somebody else's lock: %q, %v", raw, err)
+	}
+}
+
+// Between a look at a stale lock and its removal another program may remove it and
+// make its own, with the inode number that has become free.
+func TestMaildirLockAgain(t *testing.T) {
+	path := testMaildir(t).uidlistPath() + ".lock"
+	must(t, os.WriteFile(path, []byte("12:gone"), 0o600))
+	info, err := os.Lstat(path)
+	must(t, err)
+	must(t, os.WriteFile(path, []byte("13:here"), 0o600)) // the same inode
+	must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+	if maildirLockRemove(path, info, []byte("12:gone")) {
+		t.Error("another program's lock was taken for the stale one")
+	}
+	if raw, err := os.ReadFile(path); err != nil || string(raw) != "13:here" {
+		t.Errorf("another program's lock: %q, %v", raw, err)
+	}
+	if !maildirLockRemove(path, info, []byte("13:here")) {
+		t.Error("a stale lock stays")
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a stale lock that was removed: %v", err)
 	}
 }
 

@@ -2,7 +2,9 @@
 flag, copy, move and expunge in the same folders, while either server is killed now and
 then. A ledger keeps every Message-ID and UID that either server ever told.
 
-usage: together.py dovecot|letterbox BINARY WORKDIR SECONDS [SEED]
+usage: together.py dovecot|letterbox BINARY WORKDIR SECONDS [SEED [KILLS]]
+
+WORKDIR/ledger.txt has every line of the ledger as it was written.
 
 What must hold, and is looked at through both servers at the end, again after a restart,
 and again after all caches are gone:
@@ -30,24 +32,35 @@ FLAGS = ("\\Flagged", "\\Answered", "\\Seen", "$Label1", "Family", "$Forwarded")
 
 
 class Ledger:
-    def __init__(self):
+    def __init__(self, path):
         self.lock = threading.Lock()
+        self.file = open(path, "w", buffering=1)
         self.named = {}     # (folder, uid): Message-ID
         self.validity = {}  # folder: UIDVALIDITY
         self.first = {}     # (folder, UID): who told it first, and when
         self.began = time.monotonic()
         self.least = {}     # Message-ID: how often it must be there
         self.most = {}      # ... and how often it may be
+        self.reused = set() # (folder, UID, Message-ID) that was complained of
         self.wrong = []
         self.acts = {}
+
+    def write(self, text):
+        self.file.write(f"{time.monotonic() - self.began:.3f} {text}\n")
 
     def complain(self, kind, text):
         with self.lock:
             self.wrong.append((kind, text))
+            self.write(f"WRONG {kind}: {text}")
 
-    def did(self, act):
+    def did(self, who, act):
         with self.lock:
             self.acts[act] = self.acts.get(act, 0) + 1
+            self.write(f"{who} did {act}")
+
+    def does(self, who, command):
+        with self.lock:
+            self.write(f"{who} asks {command}")
 
     def told(self, who, folder, validity, uid, message):
         with self.lock:
@@ -55,12 +68,18 @@ class Ledger:
             if known != validity:
                 self.wrong.append(("uidvalidity", f"{who}: {folder} has {validity}, and had {known}"))
             self.first.setdefault((folder, uid), f"{who} after {time.monotonic() - self.began:.1f} s")
+            if (folder, uid) not in self.named:
+                self.write(f"{who} tells {folder} UID {uid} {message}")
             known = self.named.setdefault((folder, uid), message)
-            if known != message:
-                self.wrong.append(("uid reused", f"{who}: {folder} UID {uid} is {message}, and was {known}"))
+            if known != message and (folder, uid, message) not in self.reused:
+                self.reused.add((folder, uid, message))
+                text = f"{who}: {folder} UID {uid} is {message}, and was {known}, told by {self.first[folder, uid]}"
+                self.wrong.append(("uid reused", text))
+                self.write(f"WRONG uid reused: {text}")
 
-    def count(self, message, least, most):
+    def count(self, who, message, least, most):
         with self.lock:
+            self.write(f"{who} counts {message} {least:+d} {most:+d}")
             self.least[message] = self.least.get(message, 0) + least
             self.most[message] = self.most.get(message, 0) + most
 
@@ -121,7 +140,7 @@ class Writer(threading.Thread):
             act = self.random.choice(acts)
             self.act = act.__name__
             act()
-            self.ledger.did(self.act)
+            self.ledger.did(self.name, self.act)
         if self.imap:
             self.imap.logout()
             self.imap = None
@@ -148,7 +167,7 @@ class Writer(threading.Thread):
         except (Gone, Refused) as err:
             if "EXPUNGEISSUED" in str(err):  # nothing was done
                 raise Refused(f"{message}, last told as {self.mine.get(message)}: {err}") from err
-            self.ledger.count(message, least, most)
+            self.ledger.count(self.name, message, least, most)
             self.mine.pop(message, None)  # its places are not known any more
             raise
 
@@ -156,7 +175,7 @@ class Writer(threading.Thread):
         message = self.new()
         lmtp = Smtp(self.server.lmtp, lmtp=True)
         self.change(message, lambda: lmtp.deliver("w@box.test", [USER], text(message, self.random.randrange(4000))), 0, 1)
-        self.ledger.count(message, 1, 1)
+        self.ledger.count(self.name, message, 1, 1)
         self.mine[message] = [("INBOX", None)]
         lmtp.close()
 
@@ -167,7 +186,7 @@ class Writer(threading.Thread):
         flags = " ".join(self.random.sample(FLAGS, self.random.randrange(3)))
         _, done = self.change(message, lambda: self.imap.command(
             f"APPEND {snapshot.quoted(folder)} ({flags}) {{}}", data), 0, 1)
-        self.ledger.count(message, 1, 1)
+        self.ledger.count(self.name, message, 1, 1)
         m = re.search(rb"APPENDUID (\d+) (\d+)", done)
         self.ledger.told(self.name, folder, int(m[1]), int(m[2]), message)
         self.mine[message] = [(folder, int(m[2]))]
@@ -214,16 +233,17 @@ class Writer(threading.Thread):
             return
         message, i, folder, uid = picked
         to = self.random.choice([f for f in FOLDERS if f != folder])
+        self.ledger.does(self.name, f"{verb} of {message}, {folder} UID {uid}, to {to}")
         untagged, done = self.change(message, lambda: self.imap.command(f"UID {verb} {uid} {snapshot.quoted(to)}"), least, most)
         m = re.search(rb"COPYUID (\d+) (\d+) (\d+)\]", b"\n".join(untagged) + done)
         if not m:
             self.ledger.complain("vanished", f"{self.name}: {verb} of {message}, {folder} UID {uid}, says only {done.decode()}")
-            self.ledger.count(message, -1, 1)
+            self.ledger.count(self.name, message, -1, 1)
             self.mine.pop(message)
             return
         self.ledger.told(self.name, to, int(m[1]), int(m[3]), message)
         if verb == "COPY":
-            self.ledger.count(message, 1, 1)
+            self.ledger.count(self.name, message, 1, 1)
             self.mine[message].append((to, int(m[3])))
         else:
             self.mine[message][i] = (to, int(m[3]))
@@ -239,6 +259,7 @@ class Writer(threading.Thread):
         if not picked:
             return
         message, i, folder, uid = picked
+        self.ledger.does(self.name, f"EXPUNGE of {message}, {folder} UID {uid}")
 
         def both():
             self.imap.command(f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)")
@@ -248,7 +269,7 @@ class Writer(threading.Thread):
             # Its \\Deleted is not there any more, though nobody took it away.
             self.ledger.complain("not expunged", f"{self.name}: {message}, {folder} UID {uid}")
             return
-        self.ledger.count(message, -1, -1)
+        self.ledger.count(self.name, message, -1, -1)
         self.mine[message].pop(i)
         if not self.mine[message]:
             del self.mine[message]
@@ -306,6 +327,7 @@ def places(writers, seen, ledger, when):
 def main():
     kind, binary, where, seconds = sys.argv[1:5]
     seed = int(sys.argv[5]) if len(sys.argv) > 5 else 1
+    kills = int(sys.argv[6]) if len(sys.argv) > 6 else 4
     mail, users = os.path.join(where, "mail"), os.path.join(where, "users")
     os.makedirs(mail)
 
@@ -314,6 +336,7 @@ def main():
     if kind == "dovecots":  # to try this tool itself
         one = Dovecot(os.path.join(where, "d1"), mail)
         two = Dovecot(os.path.join(where, "d2"), mail)
+        two.name = "dovecot 2"
     else:
         one = box("l1")
         one.user(USER)
@@ -330,24 +353,25 @@ def main():
                 raise
     setup.logout()
 
-    ledger, stop = Ledger(), threading.Event()
+    ledger, stop = Ledger(os.path.join(where, "ledger.txt")), threading.Event()
     writers = [Writer(f"{s.name.replace(' ', '')}-{i}", s, ledger, seed * 100 + n * 10 + i, stop)
                for n, s in enumerate(servers) for i in range(4)]
     began = time.monotonic()
     for w in writers:
         w.start()
     chance = random.Random(seed)
-    victim, next_kill = 0, float(seconds) / 5
+    victim, next_kill = 0, float(seconds) / (kills + 1)
     while (now := time.monotonic() - began) < float(seconds):
         time.sleep(0.2)
-        if now > next_kill and next_kill < float(seconds) * 0.85:
+        if now > next_kill and victim < kills:
             s = servers[victim % 2]
             print(f"# {now:.0f} s: SIGKILL to {s.name}", flush=True)
+            ledger.does("SIGKILL", s.name)
             s.kill()
             time.sleep(chance.random())
             s.start()
             victim += 1
-            next_kill += float(seconds) / 5
+            next_kill += float(seconds) / (kills + 1)
     stop.set()
     for w in writers:
         w.join(90)
