@@ -101,8 +101,10 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"CLOSE":       {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
 		"UNSELECT":    {imapSelectedState, false, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
 
-		"EXPUNGE":     {imapSelectedState, false, true, (*imapSession).cmdExpunge},    // RFC 9051, section 6.4.3
-		"SEARCH":      {imapSelectedState, true, false, (*imapSession).cmdSearch},     // RFC 9051, section 6.4.4
+		"EXPUNGE":     {imapSelectedState, false, true, (*imapSession).cmdExpunge}, // RFC 9051, section 6.4.3
+		"SEARCH":      {imapSelectedState, true, false, (*imapSession).cmdSearch},  // RFC 9051, section 6.4.4
+		"SORT":        {imapSelectedState, true, false, (*imapSession).cmdSort},    // RFC 5256, section 3, as THREAD
+		"THREAD":      {imapSelectedState, true, false, (*imapSession).cmdThread},
 		"FETCH":       {imapSelectedState, true, false, (*imapSession).cmdFetch},      // RFC 9051, section 6.4.5
 		"STORE":       {imapSelectedState, true, false, (*imapSession).cmdStore},      // RFC 9051, section 6.4.6
 		"COPY":        {imapSelectedState, false, false, (*imapSession).cmdCopy},      // RFC 9051, section 6.4.7
@@ -111,6 +113,8 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"UID REPLACE": {imapSelectedState, false, true, (*imapSession).cmdReplace},    // RFC 8508, section 3.3
 		"UID EXPUNGE": {imapSelectedState, false, true, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
 		"UID SEARCH":  {imapSelectedState, false, false, (*imapSession).cmdSearch},
+		"UID SORT":    {imapSelectedState, false, false, (*imapSession).cmdSort},
+		"UID THREAD":  {imapSelectedState, false, false, (*imapSession).cmdThread},
 		"UID FETCH":   {imapSelectedState, false, false, (*imapSession).cmdFetch},
 		"UID STORE":   {imapSelectedState, false, false, (*imapSession).cmdStore},
 		"UID COPY":    {imapSelectedState, false, false, (*imapSession).cmdCopy},

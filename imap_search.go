@@ -22,6 +22,16 @@ func (s *imapSession) cmdSearch() error {
 		}
 		return err
 	}
+	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given()
+	hits, err := s.search(search, ret, onlyEnds && ret.min, onlyEnds && ret.max)
+	if err != nil {
+		return err
+	}
+	return s.tellFound(search, ret, hits, "SEARCH")
+}
+
+// search looks for messages, with first or last for those ends only. It gives indexes, ascending.
+func (s *imapSession) search(search *imapSearch, ret imapSearchReturn, first, last bool) (hits []int, err error) {
 	if search.modSeqs {
 		s.useModSeqs()
 	}
@@ -29,27 +39,11 @@ func (s *imapSession) cmdSearch() error {
 	if ret.save {
 		s.selected.saved = nil // until it is known better
 	}
-	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given()
-	hits, err := search.find(onlyEnds && ret.min, onlyEnds && ret.max)
-	if err != nil {
-		return err
+	if hits, err = search.find(first, last); err != nil {
+		return nil, err
 	}
 	search.sign()
-	numbers := search.numbers(hits, s.byUID())
-	if ret.save {
-		s.selected.saved = slices.Clone(ret.saves(search.numbers(hits, true)))
-	}
-	var out []byte
-	switch {
-	case ret.given || s.rev2: // RFC 9051, section 6.4.4
-		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count || ret.part.given() {
-			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(search.numbers(hits, true))))
-		}
-	default:
-		out = imapAppendSearch(nil, numbers, search.highest(search.numbers(hits, true)))
-	}
-	s.c.Write(out)
-	return nil
+	return hits, nil
 }
 
 // imapSearch is a search under way.
@@ -394,20 +388,44 @@ func (s *imapSearch) numbers(hits []int, byUID bool) []uint32 {
 	return list
 }
 
-// highest gives the highest mod-sequence of what is told, 0 if that was not asked for or there
+// highest gives the highest mod-sequence of what is told, in whatever order, 0 if that was not asked for or there
 // is nothing (RFC 7162, section 3.1.6; RFC 4731, section 3.2).
 func (s *imapSearch) highest(uids []uint32) (highest uint64) {
 	if s.modSeqs {
-		for _, m := range s.view.messages(uids) {
+		for _, m := range s.view.messages(slices.Sorted(slices.Values(uids))) {
 			highest = max(highest, m.modSeq)
 		}
 	}
 	return highest
 }
 
-// imapAppendSearch appends an untagged SEARCH.
-func imapAppendSearch(dst []byte, numbers []uint32, modSeq uint64) []byte {
-	dst = append(dst, "* SEARCH"...)
+// tellFound writes what SEARCH or SORT has found, in that order.
+func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits []int, name string) error {
+	numbers := search.numbers(hits, s.byUID())
+	uids := numbers
+	if !s.byUID() && (ret.save || search.modSeqs) {
+		uids = search.numbers(hits, true)
+	}
+	if ret.save {
+		s.selected.saved = slices.Clone(ret.saves(uids))
+		slices.Sort(s.selected.saved)
+	}
+	var out []byte
+	switch {
+	case ret.given || s.rev2 && name == "SEARCH": // RFC 9051, section 6.4.4
+		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count || ret.part.given() {
+			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
+		}
+	default:
+		out = append(append(out, "* "...), name...)
+		out = imapAppendNumbers(out, numbers, search.highest(uids))
+	}
+	s.c.Write(out)
+	return nil
+}
+
+// imapAppendNumbers appends numbers, each with a space before it, and the end of the line.
+func imapAppendNumbers(dst []byte, numbers []uint32, modSeq uint64) []byte {
 	for _, n := range numbers {
 		dst = append(dst, ' ')
 		dst = strconv.AppendUint(dst, uint64(n), 10)

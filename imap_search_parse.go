@@ -72,28 +72,33 @@ type imapSearchParser struct {
 // options are given with an error as well, if they were read. Without charset the
 // client may name none.
 func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearchReturn, err error) {
-	p := &imapSearchParser{r: r, now: time.Now()}
-	p.convert, _ = imapCharset("UTF-8") // RFC 9051, section 6.4.4
-	known := true
 	if r.takeWord("RETURN") {
 		if ret, err = r.readSearchReturn(); err != nil {
 			return ret, err
 		}
 	}
+	name := "UTF-8" // RFC 9051, section 6.4.4
 	if r.takeWord("CHARSET") {
 		if !charset {
 			return ret, imapBad("after ENABLE UTF8=ACCEPT all is UTF-8") // RFC 6855, section 3
 		}
-		name, err := r.readAstring()
-		if err == nil {
+		if name, err = r.readAstring(); err == nil {
 			err = r.readSpace()
 		}
 		if err != nil {
 			return ret, err
 		}
-		if p.convert, known = imapCharset(name); !known {
-			p.convert = func(text string) (string, bool) { return text, true }
-		}
+	}
+	return ret, r.readSearchKeys(search, name)
+}
+
+// readSearchKeys reads the keys of a search, whose texts are in a charset, up to the end of the
+// command.
+func (r *imapReader) readSearchKeys(search *imapSearch, charset string) (err error) {
+	p := &imapSearchParser{r: r, now: time.Now()}
+	known := false
+	if p.convert, known = imapCharset(charset); !known {
+		p.convert = func(text string) (string, bool) { return text, true }
 	}
 	if search.key, err = p.readCriteria(); err == nil {
 		err = r.readEnd()
@@ -102,7 +107,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "this charset is not known"}
 	}
 	search.needles, search.modSeqs = p.needles, p.modSeqs
-	return ret, err
+	return err
 }
 
 // takeWord consumes a word and the space behind it, if they are next.

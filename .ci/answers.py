@@ -1,11 +1,12 @@
-"""The same FETCH and SEARCH answers as Dovecot, message by message, for a folder of varied
-and broken mail. usage: answers.py BINARY WORKDIR CORPUSDIR KNOWN
+"""The same FETCH, SEARCH, SORT and THREAD answers as Dovecot, message by message, for a folder of
+varied and broken mail, and one of discussions. usage: answers.py BINARY WORKDIR CORPUSDIR KNOWN
 
 CORPUSDIR has one message a file. KNOWN lists the differences that are meant, with the RFC's
 word on who is right; each line is "message item | why". Any other is a failure."""
 
 import fnmatch
 import os
+import random
 import re
 import sys
 
@@ -150,6 +151,81 @@ def search(imap, key):
     return {int(u) for a in untagged if a.startswith(b"* SEARCH") for u in a[8:].split()}
 
 
+SORTS = ["ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", "DISPLAYFROM", "DISPLAYTO"]
+THREADS = ["ORDEREDSUBJECT", "REFERENCES", "REFS"]
+
+
+def discussions(seed):
+    """Messages that answer each other, properly and otherwise."""
+    r = random.Random(seed)
+    made = []
+    words = ["Budget", "budget", "Gr\u00fc\u00dfe", "lunch on Friday", "Re", "[box] news", "a  b\tc", "(fwd)", ""]
+    marks = ["Re: ", "RE:", "Fwd: ", "fw: ", "Re[2]: ", "[list] ", "Re: [list] ", " ", "re : ", "AW: ", "[a][b] Re: "]
+    people = ["alice@box.test", "Bob <BOB@box.test>", '"carol, c" <carol@box.test>', "=?utf-8?q?D=C3=B6rte?= <doerte@box.test>",
+              "team: alice@box.test, bob@box.test;", "<>", "broken", "(Eve) eve@box.test", "Z\u00fcrich <z@box.test>", ""]
+    for n in range(300):
+        identity = r.choice([f"<{n}@box.test>", f'<"{n}"@box.test>', f"<{n}@box.test>", f"<{r.randrange(300)}@box.test>"])
+        head = []
+        if r.random() < 0.95:
+            head.append(f"Message-ID: {identity}")
+        before = [r.choice(made)] if made and r.random() < 0.75 else []
+        subject = r.choice(words) + str(r.randrange(12))
+        if before:
+            parent = before[0]
+            subject = parent["subject"] if r.random() < 0.8 else subject
+            references = parent["references"] + [parent["identity"]]
+            how = r.random()
+            if how < 0.6:
+                head.append("References: " + r.choice(["\r\n ", " "]).join(references))
+            elif how < 0.7:
+                head.append("References: " + " ".join(references[-2:]))
+            elif how < 0.8:
+                head.append("In-Reply-To: " + parent["identity"] + r.choice(["", " (yesterday)", " <other@box.test>"]))
+            elif how < 0.85:
+                head.append("References: <gone" + str(r.randrange(9)) + "@box.test> nonsense " + references[-1])
+            elif how < 0.9:
+                head.append("References: <later" + str(r.randrange(300)) + "@box.test> <" + str(r.randrange(300)) + "@box.test>")
+        else:
+            references = []
+        shown = "".join(r.choice(marks) for _ in range(r.randrange(3))) + subject + r.choice(["", "", "", " (fwd)", " (FWD) "])
+        if r.random() < 0.1:
+            shown = "[Fwd: " + shown + "]"
+        if r.random() < 0.97:
+            head.append("Subject: " + shown)
+        day = r.randrange(1, 28)
+        if r.random() < 0.9:
+            head.append(f"Date: {r.choice(['', 'Mon, '])}{day} Mar 2026 {r.randrange(24):02d}:{r.randrange(60):02d}:00 "
+                        + r.choice(["+0000", "-0800", "+0530", "GMT", "EST"]))
+        elif r.random() < 0.5:
+            head.append("Date: some day")
+        for field in r.sample(["From", "To", "Cc", "From", "To"], r.randrange(1, 5)):
+            head.append(f"{field}: {r.choice(people)}")
+        r.shuffle(head)
+        made.append({"identity": identity, "references": references, "subject": subject})
+        yield "\r\n".join(head).encode() + b"\r\n\r\n" + b"x" * r.randrange(100) + b"\r\n"
+
+
+def ordered(imap, command):
+    try:
+        untagged, _ = imap.command(command)
+    except Refused as err:
+        return f"refused {err}"
+    return b"".join(a for a in untagged if a.startswith((b"* SORT", b"* THREAD"))).decode()
+
+
+def compare_order(there, folder, which):
+    """Compares SORT and THREAD of some messages in the folder that is open; gives how many answers, and what differs."""
+    commands = [f"UID SORT ({reverse}{k}) UTF-8 {which}" for k in SORTS for reverse in ("", "REVERSE ")]
+    commands += [f"SORT (SUBJECT REVERSE DATE) UTF-8 {which} SUBJECT g", f"UID SORT (DISPLAYFROM SIZE) UTF-8 {which}"]
+    commands += [f"UID THREAD {t} UTF-8 {which}" for t in THREADS] + [f"THREAD REFERENCES UTF-8 {which} NOT SUBJECT g"]
+    wrong = []
+    for command in commands:
+        ours, theirs = (ordered(side.imap, command) for side in there)
+        if ours != theirs:
+            wrong.append(f"{folder} {command}: {shorten(ours, theirs)}")
+    return len(commands), wrong
+
+
 def short(v):
     v = repr(v)
     return v if len(v) < 300 else v[:150] + " ... " + v[-120:]
@@ -190,6 +266,13 @@ def main():
             f.write(corpus[name])
         os.utime(path, (1700000000 + n, 1700000000 + n))
     names = sorted(corpus)
+    for d in ("cur", "new", "tmp"):
+        os.makedirs(os.path.join(mail, USER, ".Talk", d))
+    for n, data in enumerate(discussions(int(os.environ.get("SEED", "1"))), 1):
+        path = os.path.join(mail, USER, ".Talk", "cur", f"{1700000000 + n}.M{n}P1.box:2,")
+        with open(path, "wb") as f:
+            f.write(data)
+        os.utime(path, (1770000000 + n % 7, 1770000000 + n % 7))
     box = Letterbox(binary, os.path.join(where, "l"), mail, os.path.join(where, "users"))
     box.user(USER)
     dove = Dovecot(os.path.join(where, "d"), mail).start()
@@ -228,6 +311,14 @@ def main():
                 break
             text = query if isinstance(query, str) else query[0].replace("{}", query[1].decode())
             different(names[uid - 1], f"SEARCH {text}", uid in ours, uid in theirs)
+    # Without those whose dates or addresses are read differently.
+    plain = [str(uid) for uid, name in enumerate(names, 1)
+             if not any(fnmatch.fnmatchcase(name, k[0]) and k[1] in ("ENVELOPE", "SEARCH SENT*") for k in known)]
+    for folder, which in (("INBOX", "UID " + ",".join(plain)), ("Talk", "ALL")):
+        for side in there:
+            side.imap.command("SELECT " + folder)
+        n, more = compare_order(there, folder, which)
+        compared, wrong = compared + n, wrong + more
     for s in (box, dove):
         s.stop()
     for t in box.troubles() + dove.troubles():
