@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -41,6 +40,7 @@ const (
 // authFile is the users file as it was read last.
 type authFile struct {
 	users map[string]*authUser
+	scram bool        // all of them can log in by SCRAM
 	cost  int         // the largest of the hashes: what an unknown user costs
 	info  os.FileInfo // of the file that was read; nil if there was none
 	racy  bool        // it was so new that another change may have left its stamp as it is
@@ -51,6 +51,7 @@ type authUser struct {
 	name        string
 	hash        string           // bcrypt's "$2y$..."; "" if the line has no such password
 	credentials []authCredential // named ones, from the extra fields
+	scramFor    string           // the password that the SCRAM keys are of
 }
 
 type authCredential struct{ name, scheme, value string }
@@ -80,8 +81,9 @@ func (f *authFile) load(path string) error {
 	}
 	users, _ := authParseUsers(text)
 	age := time.Since(info.ModTime())
-	*f = authFile{users: users, cost: authCost, info: info, racy: age.Abs() < authSettled}
+	*f = authFile{users: users, cost: authCost, info: info, racy: age.Abs() < authSettled, scram: len(users) > 0}
 	for _, u := range users {
+		f.scram = f.scram && (u.hash == "" || u.scramKeys() != nil)
 		if cost, err := bcrypt.Cost([]byte(u.hash)); err == nil {
 			f.cost = max(f.cost, cost)
 		}
@@ -153,6 +155,9 @@ func authParseUser(line string) (*authUser, error) {
 		// Dovecot, too, takes colons after the seventh as part of the extra fields.
 		for _, extra := range strings.Fields(strings.Join(fields[authExtraField:], ":")) {
 			key, value, _ := strings.Cut(extra, "=")
+			if key+"=" == authScramForField {
+				u.scramFor = value
+			}
 			if scheme, value, ok := authScheme(value); ok {
 				u.credentials = append(u.credentials, authCredential{key, scheme, value})
 			}
@@ -379,30 +384,28 @@ func authSetPassword(line, password string) (string, error) {
 	}
 	fields[1] = "{BLF-CRYPT}$2y$" + strings.TrimPrefix(string(hash), "$2a$") // the same algorithm
 	extra := slices.DeleteFunc(strings.Fields(fields[authExtraField]), func(field string) bool {
-		return strings.HasPrefix(field, authScramField)
+		return strings.HasPrefix(field, authScramField) || strings.HasPrefix(field, authScramForField)
 	})
-	fields[authExtraField] = strings.Join(append(extra, authScramField+scram), " ")
+	bound := authScramForField + authScramFor("$2y$"+strings.TrimPrefix(string(hash), "$2a$"))
+	fields[authExtraField] = strings.Join(append(extra, authScramField+scram, bound), " ")
 	return strings.Join(fields, ":"), nil
 }
 
-const authScramField = "scram="
+const (
+	authScramField      = "scram="
+	authScramIterations = 4096 // RFC 7677, section 4
+)
 
 // authScram gives what a server keeps of a password for SCRAM-SHA-256 (RFC 7677;
 // RFC 5802, section 3), as Dovecot writes it.
 func authScram(password string) (string, error) {
-	const iterations = 4096 // RFC 7677, section 4
 	salt := make([]byte, 16)
 	rand.Read(salt) // never fails
-	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, password, salt, authScramIterations, sha256.Size)
 	if err != nil {
 		return "", err
 	}
-	sign := func(what string) []byte {
-		mac := hmac.New(sha256.New, salted)
-		io.WriteString(mac, what)
-		return mac.Sum(nil)
-	}
-	stored := sha256.Sum256(sign("Client Key"))
+	stored := sha256.Sum256(authScramSign(salted, "Client Key"))
 	b64 := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", iterations, b64(salt), b64(stored[:]), b64(sign("Server Key"))), nil
+	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", authScramIterations, b64(salt), b64(stored[:]), b64(authScramSign(salted, "Server Key"))), nil
 }

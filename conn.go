@@ -385,6 +385,20 @@ func (c *conn) tlsState() *tls.ConnectionState {
 	return &state
 }
 
+// channelBinding is what names this TLS connection and no other (RFC 9266), nil without TLS, and with
+// a TLS that cannot tell.
+func (c *conn) channelBinding() []byte {
+	state := c.tlsState()
+	if state == nil {
+		return nil
+	}
+	binding, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
+	if err != nil {
+		return nil // RFC 9266, section 4.2: TLS 1.2 without an extended master secret
+	}
+	return binding
+}
+
 // remoteAddr is the client's address; invalid for a unix socket or a pipe.
 func (c *conn) remoteAddr() netip.Addr {
 	tcp, ok := c.RemoteAddr().(*net.TCPAddr)

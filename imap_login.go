@@ -26,10 +26,16 @@ func (s *imapSession) capabilities() string {
 	if s.mayStartTLS() {
 		list += " STARTTLS"
 	}
-	if s.mayLogin() {
-		return list + " AUTH=PLAIN AUTH=LOGIN"
+	if !s.mayLogin() {
+		return list + " LOGINDISABLED"
 	}
-	return list + " LOGINDISABLED"
+	if s.door.auth.offersScram() {
+		if s.c.channelBinding() != nil {
+			list += " AUTH=SCRAM-SHA-256-PLUS"
+		}
+		list += " AUTH=SCRAM-SHA-256"
+	}
+	return list + " AUTH=PLAIN AUTH=LOGIN"
 }
 
 func (s *imapSession) mayStartTLS() bool { return s.door.tls != nil && s.c.tlsState() == nil }
@@ -135,20 +141,29 @@ func (s *imapSession) cmdLogin() error {
 	return s.login(user, password)
 }
 
-// login opens the user's mail.
+// login checks a password.
 func (s *imapSession) login(user, password string) error {
 	if !s.mayLogin() {
 		return imapNo{imap.ResponseCodePrivacyRequired, "passwords are taken over TLS only"} // RFC 5530, section 3
 	}
 	name, err := s.door.auth.login(s.c.remoteAddr(), user, password)
-	switch {
-	case errors.Is(err, errAuthFailed):
+	if err != nil {
+		return s.loginFailed(user, err)
+	}
+	return s.loggedIn(name)
+}
+
+func (s *imapSession) loginFailed(user string, err error) error {
+	if errors.Is(err, errAuthFailed) {
 		logLoginFailed(s.c.log, user, s.name, err)
 		return imapNo{imap.ResponseCodeAuthenticationFailed, "no such user or wrong password"}
-	case err != nil:
-		logCommandFailed(s.c.log, user, s.name, err)
-		return imapNo{imap.ResponseCodeUnavailable, "passwords cannot be checked now, try later"}
 	}
+	logCommandFailed(s.c.log, user, s.name, err)
+	return imapNo{imap.ResponseCodeUnavailable, "passwords cannot be checked now, try later"}
+}
+
+// loggedIn opens the mail of a user who has proved to be that.
+func (s *imapSession) loggedIn(name string) error {
 	tree, err := s.door.store.tree(name)
 	if err != nil {
 		logCommandFailed(s.c.log, name, s.name, err)
@@ -194,6 +209,8 @@ func (s *imapSession) cmdAuthenticate() error {
 		return s.authenticatePlain(initial, hasInitial)
 	case "LOGIN":
 		return s.authenticateLogin(initial, hasInitial)
+	case "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS":
+		return s.authenticateScram(initial, hasInitial, strings.HasSuffix(mechanism, "-PLUS"))
 	}
 	return imapNo{imap.ResponseCodeCannot, "there is no such mechanism here"}
 }
@@ -224,6 +241,39 @@ func (s *imapSession) authenticateLogin(initial string, hasInitial bool) error {
 	return s.login(string(user), string(password))
 }
 
+// authenticateScram is SASL SCRAM-SHA-256 (RFC 5802, RFC 7677).
+func (s *imapSession) authenticateScram(initial string, hasInitial, plus bool) error {
+	first, err := s.saslStep("", initial, hasInitial)
+	if err != nil {
+		return err
+	}
+	x, answer, err := s.door.auth.scram(s.c.remoteAddr(), first, s.c.channelBinding(), plus)
+	if err != nil {
+		return s.scramFailed("", err)
+	}
+	final, err := s.saslStep(string(answer), "", false)
+	if err != nil {
+		return err
+	}
+	name, answer, err := x.finish(final)
+	if err != nil {
+		return s.scramFailed(x.name, err)
+	}
+	if empty, err := s.saslStep(string(answer), "", false); err != nil {
+		return err
+	} else if len(empty) > 0 {
+		return imapBad("nothing was left to say")
+	}
+	return s.loggedIn(name)
+}
+
+func (s *imapSession) scramFailed(user string, err error) error {
+	if errors.Is(err, errAuthScram) {
+		return imapBad(err.Error())
+	}
+	return s.loginFailed(user, err)
+}
+
 // saslStep sends a challenge and reads the client's answer to it, unless that came
 // with the command (RFC 4959: "=" stands for an empty one).
 func (s *imapSession) saslStep(challenge, initial string, hasInitial bool) ([]byte, error) {
@@ -244,8 +294,11 @@ func (s *imapSession) saslStep(challenge, initial string, hasInitial bool) ([]by
 		}
 		answer = string(line)
 	}
-	if answer == "*" {
+	switch answer {
+	case "*":
 		return nil, imapBad("you cancelled it") // RFC 9051, section 6.2.2
+	case "=": // go-imap's client sends it where an empty line is meant
+		answer = ""
 	}
 	message, err := base64.StdEncoding.DecodeString(answer)
 	if err != nil {

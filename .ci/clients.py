@@ -483,7 +483,7 @@ def raw(home, folder="INBOX"):
 
 @client
 def mbsync(home):
-    """Two-way, with changes on both sides, until both sides are the same."""
+    """Two-way, with changes on both sides, until both sides are the same; its password is never sent."""
     home.put(*AWKWARD)
     local = os.path.join(home.dir, "near")
     os.makedirs(local)
@@ -495,6 +495,7 @@ User {home.user}
 Pass {PASSWORD}
 SSLType STARTTLS
 CertificateFile {home.ca}
+AuthMechs SCRAM-SHA-256
 
 IMAPStore far
 Account far
