@@ -8,49 +8,19 @@ import (
 	"github.com/emersion/go-imap/v2"
 )
 
-// What comes before a mailbox: CAPABILITY, NOOP, LOGOUT, ID, STARTTLS, AUTHENTICATE,
-// LOGIN, ENABLE.
-
-// imapCapabilities are those of a session that is logged in.
-const imapCapabilities = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID IDLE ENABLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN " +
-	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES STATUS=SIZE APPENDLIMIT BINARY WITHIN UTF8=ACCEPT " +
-	"CONDSTORE QRESYNC MULTIAPPEND UNAUTHENTICATE SAVEDATE REPLACE PARTIAL " +
-	"SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS I18NLEVEL=1"
-
-// capabilities are those that hold in this state.
-func (s *imapSession) capabilities() string {
-	if s.state != imapNotAuthenticated {
-		return imapCapabilities
-	}
-	list := "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE"
-	if s.mayStartTLS() {
-		list += " STARTTLS"
-	}
-	if !s.mayLogin() {
-		return list + " LOGINDISABLED"
-	}
-	if s.door.auth.offersScram() {
-		if s.c.channelBinding() != nil {
-			list += " AUTH=SCRAM-SHA-256-PLUS"
-		}
-		list += " AUTH=SCRAM-SHA-256"
-	}
-	return list + " AUTH=PLAIN AUTH=LOGIN"
-}
+// What comes before a mailbox: NOOP, LOGOUT, ID, STARTTLS, AUTHENTICATE, LOGIN, ENABLE.
 
 func (s *imapSession) mayStartTLS() bool { return s.door.tls != nil && s.c.tlsState() == nil }
+
+// mayScram tells whether SCRAM is offered, and mayScramPlus whether it can be bound to the connection.
+func (s *imapSession) mayScram() bool { return s.mayLogin() && s.door.auth.offersScram() }
+func (s *imapSession) mayScramPlus() bool {
+	return s.mayScram() && s.c.channelBinding() != nil
+}
 
 // mayLogin tells whether a password may come over this connection.
 func (s *imapSession) mayLogin() bool {
 	return s.door.plaintext.allows(s.c.tlsState() != nil, s.c.isLocal())
-}
-
-func (s *imapSession) cmdCapability() error {
-	if err := s.r.readEnd(); err != nil {
-		return err
-	}
-	s.c.printf("* CAPABILITY %s", s.capabilities())
-	return nil
 }
 
 func (s *imapSession) cmdNoop() error { return s.r.readEnd() }
