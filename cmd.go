@@ -109,7 +109,7 @@ func cmdParse(args []string) (*cmdLine, error) {
 }
 
 // load reads the configuration that the command line means.
-func (l *cmdLine) load() (*config, error) { return configLoad(l.config) }
+func (l *cmdLine) load() (*config, error) { return configLoad(l.config, serverCapabilities()) }
 
 // none refuses words that the command has no use for.
 func (l *cmdLine) none() error {

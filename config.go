@@ -66,7 +66,10 @@ type configPOP3 struct {
 	lock           bool
 }
 
-type configIMAP struct{ separator, prefix string }
+type configIMAP struct {
+	separator, prefix string
+	without           []string // names of capabilities, as the user wrote them
+}
 
 type configLimits struct {
 	plaintextAuth         string
@@ -145,6 +148,7 @@ var configKeys = []configKey{
 	{"pop3", "lock", func(c *config) any { return &c.pop3.lock }},
 	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
 	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},
+	{"imap", "without", func(c *config) any { return &c.imap.without }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},
@@ -190,8 +194,9 @@ var configPlaces = []string{"config.toml", "/etc/letterbox/config.toml"}
 
 // configLoad reads and checks a configuration. path "" stands for the first of
 // configPlaces that exists, and else for the embedded one. Relative paths in a file
-// are relative to it. What is wrong comes as a configError.
-func configLoad(path string) (*config, error) {
+// are relative to it. capabilities are the words that [imap] without may have: what they
+// mean is known above this room. What is wrong comes as a configError.
+func configLoad(path string, capabilities []string) (*config, error) {
 	name, text, err := configRead(path)
 	if err != nil {
 		return nil, err
@@ -215,7 +220,7 @@ func configLoad(path string) (*config, error) {
 	if !c.given {
 		c.hostname = configHostname()
 	}
-	if findings := configCheck(c, configLines(text)); len(findings) > 0 {
+	if findings := configCheck(c, configLines(text), capabilities); len(findings) > 0 {
 		return nil, &configError{name, findings}
 	}
 	return c, nil

@@ -21,7 +21,7 @@ const (
 var configNetworkWords = []string{configLoopback, configPrivate, configInterfaces}
 
 // configCheck finds all values that cannot be meant.
-func configCheck(c *config, lines map[string]int) []configFinding {
+func configCheck(c *config, lines map[string]int, capabilities []string) []configFinding {
 	d := &configDecoder{config: c, lines: lines}
 	if !configIsHost(c.hostname) {
 		d.found(configPath("hostname"), fmt.Sprintf("hostname %q is not a host's name", c.hostname), `write one like "mail.example.org" or "pi"`)
@@ -45,6 +45,7 @@ func configCheck(c *config, lines map[string]int) []configFinding {
 	if d.checkWord("imap", "prefix", c.imap.prefix, "", "INBOX.") && c.imap.prefix != "" && c.imap.separator != "." {
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
 	}
+	d.checkWithout(capabilities)
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
 	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
@@ -72,6 +73,21 @@ func (d *configDecoder) checkWord(section, name, value string, words ...string) 
 	d.found(configPath(section, name), fmt.Sprintf("[%s] %s cannot be %q, it is %s or %s", section, name, value,
 		strings.Join(words[:last], ", "), words[last]), hint)
 	return false
+}
+
+// checkWithout checks that [imap] without names capabilities that can be withheld. They
+// have no case (RFC 9051, section 6.1.1).
+func (d *configDecoder) checkWithout(capabilities []string) {
+	for _, name := range d.imap.without {
+		if slices.ContainsFunc(capabilities, func(c string) bool { return strings.EqualFold(c, name) }) {
+			continue
+		}
+		hint := "CAPABILITY names them; IMAP4rev1, and what a login needs, are always told"
+		if near := configNearest(strings.ToUpper(name), capabilities); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		d.found(configPath("imap", "without"), fmt.Sprintf("[imap] without: %q is no capability that can be withheld", name), hint)
+	}
 }
 
 func (d *configDecoder) checkLeast(section, name string, value, least int64, words string) {

@@ -25,7 +25,7 @@ func TestConfigDies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = configLoad(path)
+			_, err = configLoad(path, serverCapabilities())
 			var bad *configError
 			if !errors.As(err, &bad) {
 				t.Fatalf("got %v, want findings", err)
@@ -46,7 +46,7 @@ func TestConfigEmbeddedIsDefault(t *testing.T) {
 		t.Fatal(findings)
 	}
 	want := configDefault()
-	for _, list := range []*[]string{&want.domains, &want.listen.lmtp, &want.legacy.smtp, &want.legacy.submission, &want.legacy.submissions} {
+	for _, list := range []*[]string{&want.domains, &want.listen.lmtp, &want.legacy.smtp, &want.legacy.submission, &want.legacy.submissions, &want.imap.without} {
 		*list = nil
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -74,7 +74,7 @@ func TestConfigLoad(t *testing.T) {
 	}
 	path := write("a.toml", "\ufeffhostname = \"Mail.Example.ORG\"\r\ndomains = ['example.org']\r\n[storage]\r\nusers = \"/etc/users\"\r\n"+
 		"[aliases]\r\n\"*\" = \"alice\"\r\npostmaster = [\"alice\", \"bob@example.org\"]\r\n[smtp]\r\nmax_message_size = \"2GiB\"\r\n")
-	c, err := configLoad(path)
+	c, err := configLoad(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,14 +86,14 @@ func TestConfigLoad(t *testing.T) {
 	saved := configPlaces
 	defer func() { configPlaces = saved }()
 	configPlaces = []string{"config.toml", "none/config.toml"}
-	if c, err = configLoad(""); err != nil || c.name != configEmbeddedName || c.storage.path != "data/mail" || c.hostname == "" {
+	if c, err = configLoad("", nil); err != nil || c.name != configEmbeddedName || c.storage.path != "data/mail" || c.hostname == "" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	write("config.toml", "hostname = 'pi'")
-	if c, err = configLoad(""); err != nil || c.hostname != "pi" {
+	if c, err = configLoad("", nil); err != nil || c.hostname != "pi" {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if _, err = configLoad("none.toml"); !errors.Is(err, os.ErrNotExist) {
+	if _, err = configLoad("none.toml", nil); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }

@@ -40,6 +40,8 @@ type imapDoor struct {
 	appendLimit int64  // bytes of the largest message that APPEND takes
 	separator   byte   // between the parts of a mailbox name: '/' or '.'
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
+
+	without map[string]bool // capabilities that are withheld, in capitals
 }
 
 type imapState uint8

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // CAPABILITY, and which there are.
 
@@ -8,20 +11,22 @@ import "strings"
 type imapCapability struct {
 	name   string
 	states imapState                   // in which it is told
+	needed bool                        // it cannot be withheld
+	needs  string                      // a capability without which this one is not told
 	holds  func(s *imapSession) bool   // nil: always
 	value  func(s *imapSession) string // told behind name, as in "APPENDLIMIT=1000"; nil: nothing
 }
 
 // imapCapabilities are in the order in which they are told.
 var imapCapabilities = []imapCapability{
-	{name: "IMAP4rev1", states: imapAnyState},
+	{name: "IMAP4rev1", states: imapAnyState, needed: true},
 	{name: "IMAP4rev2", states: imapAnyState},
 	{name: "LITERAL+", states: imapAnyState},
 	{name: "SASL-IR", states: imapAnyState},
 	{name: "ID", states: imapAnyState},
 	{name: "ENABLE", states: imapAnyState},
-	{name: "STARTTLS", states: imapNotAuthenticated, holds: (*imapSession).mayStartTLS},
-	{name: "LOGINDISABLED", states: imapNotAuthenticated, holds: func(s *imapSession) bool { return !s.mayLogin() }},
+	{name: "STARTTLS", states: imapNotAuthenticated, needed: true, holds: (*imapSession).mayStartTLS},
+	{name: "LOGINDISABLED", states: imapNotAuthenticated, needed: true, holds: func(s *imapSession) bool { return !s.mayLogin() }},
 	{name: "AUTH=SCRAM-SHA-256-PLUS", states: imapNotAuthenticated, holds: (*imapSession).mayScramPlus},
 	{name: "AUTH=SCRAM-SHA-256", states: imapNotAuthenticated, holds: (*imapSession).mayScram},
 	{name: "AUTH=PLAIN", states: imapNotAuthenticated, holds: (*imapSession).mayLogin},
@@ -44,7 +49,7 @@ var imapCapabilities = []imapCapability{
 	{name: "WITHIN", states: imapLoggedIn},
 	{name: "UTF8=ACCEPT", states: imapLoggedIn},
 	{name: "CONDSTORE", states: imapLoggedIn},
-	{name: "QRESYNC", states: imapLoggedIn},
+	{name: "QRESYNC", states: imapLoggedIn, needs: "CONDSTORE"},
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},
@@ -63,7 +68,7 @@ var imapCapabilities = []imapCapability{
 func (s *imapSession) capabilities() string {
 	var names []string
 	for _, c := range imapCapabilities {
-		if c.states&s.state == 0 || c.holds != nil && !c.holds(s) {
+		if c.states&s.state == 0 || s.door.withholds(c.name) || c.holds != nil && !c.holds(s) {
 			continue
 		}
 		name := c.name
@@ -73,6 +78,40 @@ func (s *imapSession) capabilities() string {
 		names = append(names, name)
 	}
 	return strings.Join(names, " ")
+}
+
+// imapWithholdable are the names of the capabilities that can be withheld.
+func imapWithholdable() (names []string) {
+	for _, c := range imapCapabilities {
+		if !c.needed {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// imapCapabilitySet turns names of capabilities, which have no case, into a set.
+func imapCapabilitySet(names []string) map[string]bool {
+	set := map[string]bool{}
+	for _, name := range names {
+		set[strings.ToUpper(name)] = true
+	}
+	return set
+}
+
+// withholds tells whether a capability is withheld from all clients, itself or one that
+// it needs: it is not told, and ENABLE does not know it. Commands that came with it go on
+// working, since a client that has not been told of them does not use them.
+func (d *imapDoor) withholds(name string) bool {
+	if len(d.without) == 0 {
+		return false
+	}
+	name = strings.ToUpper(name)
+	if d.without[name] {
+		return true
+	}
+	i := slices.IndexFunc(imapCapabilities, func(c imapCapability) bool { return strings.EqualFold(c.name, name) })
+	return i >= 0 && imapCapabilities[i].needs != "" && d.withholds(imapCapabilities[i].needs)
 }
 
 func (s *imapSession) cmdCapability() error {

@@ -296,6 +296,7 @@ func (s *imapSession) cmdEnable() error {
 	enabled := ""
 	for _, word := range words {
 		switch {
+		case s.door.withholds(word): // as if it were not known
 		case word == "IMAP4REV2" && !s.rev2:
 			s.rev2, s.utf8 = true, true
 			enabled += " IMAP4rev2"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,6 +31,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	d.separator = cmp.Or(dialogWith(dir, "separator"), "/")[0]
 	d.prefix = dialogWith(dir, "prefix")
 	d.plaintext = authPlaintext(cmp.Or(dialogWith(dir, "plaintext"), string(d.plaintext)))
+	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
 	if dialogWith(dir, "tls") == "no" {
 		d.tls = nil
 	}

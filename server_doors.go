@@ -55,9 +55,13 @@ func (s *server) makeDoors(c *config) *serverDoors {
 		d.pop3.lock = s.locks
 	}
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttls, plaintext: plaintext,
-		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix}
+		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix,
+		without: imapCapabilitySet(c.imap.without)}
 	return d
 }
+
+// serverCapabilities are the words that [imap] without may have.
+func serverCapabilities() []string { return imapWithholdable() }
 
 func (d *serverDoors) tlsConfig(service *serverService) *tls.Config {
 	if service.legacy {
