@@ -38,6 +38,7 @@ type config struct {
 	tls     configTLS
 	smtp    configSMTP
 	aliases map[string][]string
+	entries map[string]string // of [metadata]
 	pop3    configPOP3
 	imap    configIMAP
 	limits  configLimits
@@ -119,8 +120,11 @@ type configKey struct {
 	field         func(c *config) any // points at a string, []string, bool, int or configSize
 }
 
-// configAliases is the one section whose keys are the user's own.
-const configAliases = "aliases"
+// The sections whose keys are the user's own.
+const (
+	configAliases  = "aliases"
+	configMetadata = "metadata"
+)
 
 // configKeys is every key. To add one: a row here, its default in configDefault,
 // its line in config.toml, and its bad values in configCheck.

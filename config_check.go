@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -46,6 +47,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
 	}
 	d.checkWithout(capabilities)
+	d.checkMetadata()
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
 	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
@@ -88,6 +90,28 @@ func (d *configDecoder) checkWithout(capabilities []string) {
 		}
 		d.found(configPath("imap", "without"), fmt.Sprintf("[imap] without: %q is no capability that can be withheld", name), hint)
 	}
+}
+
+// checkMetadata checks the names of [metadata] (RFC 5464, section 3.2) and that admin is a
+// URI (section 6.2.2).
+func (d *configDecoder) checkMetadata() {
+	for name, value := range d.entries {
+		path := configPath(configMetadata, name)
+		switch {
+		case !strings.HasPrefix(name, "/shared/") || strings.Contains(name, "//") || strings.HasSuffix(name, "/") || len(name) > 200 ||
+			strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' || c == '*' || c == '%' }):
+			d.found(path, fmt.Sprintf("[metadata] %q is no entry that all users can share", name), `write "/shared/comment", "/shared/admin", or "/shared/filters/values/NAME"`)
+		case len(value) > 64<<10:
+			d.found(path, fmt.Sprintf("[metadata] %q is longer than 64 KiB", name), "")
+		case name == "/shared/admin" && !configIsURI(value):
+			d.found(path, fmt.Sprintf("[metadata] %q is %q, and must be a URI", name, value), `write one like "mailto:alice@example.org" or "tel:+49301234567"`)
+		}
+	}
+}
+
+func configIsURI(text string) bool {
+	uri, err := url.Parse(text)
+	return err == nil && uri.Scheme != ""
 }
 
 func (d *configDecoder) checkLeast(section, name string, value, least int64, words string) {

@@ -36,6 +36,8 @@ func (d *configDecoder) section(section string, table map[string]any) {
 		switch key := configKeyOf(section, name); {
 		case section == configAliases:
 			d.alias(path, name, value)
+		case section == configMetadata:
+			d.entry(path, name, value)
 		case key != nil:
 			d.value(path, *key, value)
 		case section == "" && configIsSection(name) && isTable:
@@ -131,6 +133,19 @@ func (d *configDecoder) alias(path, name string, value any) {
 	d.aliases[name] = targets
 }
 
+// entry decodes a line of [metadata].
+func (d *configDecoder) entry(path, name string, value any) {
+	text, ok := value.(string)
+	if !ok {
+		d.found(path, fmt.Sprintf("[metadata] %s must be a text in quotes, not %s", name, configType(value)), "the name stands in quotes, too")
+		return
+	}
+	if d.entries == nil {
+		d.entries = map[string]string{}
+	}
+	d.entries[name] = text
+}
+
 // label names a key as messages do.
 func (k configKey) label() string {
 	if k.section == "" {
@@ -215,7 +230,7 @@ func configKeyOf(section, name string) *configKey {
 }
 
 func configSections() []string {
-	sections := []string{configAliases}
+	sections := []string{configAliases, configMetadata}
 	for _, key := range configKeys {
 		if key.section != "" && !slices.Contains(sections, key.section) {
 			sections = append(sections, key.section)

@@ -58,8 +58,10 @@ func TestConfigEmbeddedIsDefault(t *testing.T) {
 			t.Errorf("config.toml does not show %s", path)
 		}
 	}
-	if lines[configAliases] == 0 {
-		t.Error("config.toml does not show [aliases]")
+	for _, section := range []string{configAliases, configMetadata} {
+		if lines[section] == 0 {
+			t.Errorf("config.toml does not show [%s]", section)
+		}
 	}
 }
 

@@ -41,7 +41,8 @@ type imapDoor struct {
 	separator   byte   // between the parts of a mailbox name: '/' or '.'
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
 
-	without map[string]bool // capabilities that are withheld, in capitals
+	without     map[string]bool   // capabilities that are withheld, in capitals
+	annotations map[string]string // of the server, for all: /shared/...
 }
 
 type imapState uint8
@@ -97,6 +98,8 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"LSUB":        {imapLoggedIn, false, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
 		"NAMESPACE":   {imapLoggedIn, false, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
 		"STATUS":      {imapLoggedIn, false, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
+		"GETMETADATA": {imapLoggedIn, false, false, (*imapSession).cmdGetMetadata},   // RFC 5464, section 4.2
+		"SETMETADATA": {imapLoggedIn, false, false, (*imapSession).cmdSetMetadata},   // RFC 5464, section 4.3
 		"APPEND":      {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
 		"IDLE":        {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
 		"CHECK":       {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
@@ -133,11 +136,12 @@ type imapSession struct {
 	state     imapState
 	user      string
 	tree      *mailboxTree
-	selected  *imapSelected // nil unless a mailbox is; replaced whole
-	rev2      bool          // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
-	condstore bool          // the client knows of mod-sequences (RFC 7162, section 3.1)
-	qresync   bool          // ENABLE QRESYNC: VANISHED instead of EXPUNGE
-	utf8      bool          // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
+	news      *mailboxAnnotationNews // ENABLE METADATA: what annotations others change
+	selected  *imapSelected          // nil unless a mailbox is; replaced whole
+	rev2      bool                   // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
+	condstore bool                   // the client knows of mod-sequences (RFC 7162, section 3.1)
+	qresync   bool                   // ENABLE QRESYNC: VANISHED instead of EXPUNGE
+	utf8      bool                   // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
 
 	tag  string
 	name string // of the command that is running, such as "UID FETCH"
@@ -164,6 +168,7 @@ func (d *imapDoor) serve(c *conn) {
 	c.timeout = imapLoginTime // within a command, too
 	defer c.Close()
 	defer s.unselect()
+	defer s.ignoreMetadata()
 	c.WriteString("* OK [CAPABILITY ")
 	c.WriteString(s.capabilities())
 	c.printf("] %s Letterbox is ready", d.hostname)
@@ -287,6 +292,9 @@ func (s *imapSession) transcript() {
 func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
 	var bad imapBad
 	var bye imapBye
+	if !errors.As(outcome, &bad) && !errors.As(outcome, &bye) {
+		s.tellMetadata()
+	}
 	if s.selected == nil || errors.As(outcome, &bad) || errors.As(outcome, &bye) {
 		return outcome
 	}

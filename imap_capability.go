@@ -50,6 +50,8 @@ var imapCapabilities = []imapCapability{
 	{name: "UTF8=ACCEPT", states: imapLoggedIn},
 	{name: "CONDSTORE", states: imapLoggedIn},
 	{name: "QRESYNC", states: imapLoggedIn, needs: "CONDSTORE"},
+	{name: "METADATA", states: imapLoggedIn},
+	{name: "METADATA-SERVER", states: imapLoggedIn},
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},

@@ -23,6 +23,7 @@ func (s *imapSession) cmdIdle() error {
 	}
 	told := time.Now()
 	for {
+		s.tellMetadata()
 		if s.selected != nil {
 			if _, err := s.tell(true); err != nil {
 				return s.leaveIdle(err)

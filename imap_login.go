@@ -151,6 +151,7 @@ func (s *imapSession) cmdUnauthenticate() error {
 		return err
 	}
 	s.unselect()
+	s.ignoreMetadata()
 	*s = imapSession{door: s.door, c: s.c, r: s.r, state: imapNotAuthenticated, tag: s.tag, name: s.name}
 	s.c.timeout = imapLoginTime
 	return nil
@@ -300,6 +301,9 @@ func (s *imapSession) cmdEnable() error {
 		case word == "IMAP4REV2" && !s.rev2:
 			s.rev2, s.utf8 = true, true
 			enabled += " IMAP4rev2"
+		case (word == "METADATA" || word == "METADATA-SERVER") && !strings.Contains(enabled+" ", " "+word+" "):
+			s.enableMetadata() // RFC 5464, section 4.1
+			enabled += " " + word
 		case word == "UTF8=ACCEPT" && !strings.Contains(enabled, word):
 			s.utf8 = true
 			enabled += " UTF8=ACCEPT"

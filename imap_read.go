@@ -303,7 +303,10 @@ func (r *imapReader) flushBeforeWait() error {
 }
 
 // readLiteral reads a literal other than a message.
-func (r *imapReader) readLiteral() (string, error) {
+func (r *imapReader) readLiteral() (string, error) { return r.readBytes(false) }
+
+// readBytes reads a literal, in which NULs may stand if it is a literal8.
+func (r *imapReader) readBytes(binary bool) (string, error) {
 	size, sync, err := r.readLiteralHead()
 	if err != nil {
 		return "", err
@@ -331,7 +334,7 @@ func (r *imapReader) readLiteral() (string, error) {
 	if err := r.afterLiteral(); err != nil {
 		return "", err
 	}
-	if bytes.IndexByte(text, 0) >= 0 {
+	if !binary && bytes.IndexByte(text, 0) >= 0 {
 		return "", imapBad("a literal holds a NUL")
 	}
 	return string(text), nil

@@ -52,6 +52,8 @@ func imapReply(err error) (no imapNo, ok bool) {
 		return imapNo{imap.ResponseCodeOverQuota, "there is no space left on the disk"}, true
 	case errors.Is(err, errMailboxKeywords):
 		return imapNo{imap.ResponseCodeLimit, "this mailbox has as many keywords as it can have"}, true
+	case errors.Is(err, errMailboxAnnotations): // RFC 5464, section 4.3
+		return imapNo{"METADATA TOOMANY", "there are as many annotations here as there can be"}, true
 	case errors.Is(err, errMailboxExpunged):
 		return imapNo{"EXPUNGEISSUED", "some of the messages are gone"}, true
 	case errors.Is(err, errMailboxLocked):

@@ -30,6 +30,10 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 		tls: dialogTLS(), plaintext: authPlaintextLoopback, appendLimit: 1 << 20, separator: '/'}
 	d.separator = cmp.Or(dialogWith(dir, "separator"), "/")[0]
 	d.prefix = dialogWith(dir, "prefix")
+	d.annotations = map[string]string{"/shared/admin": "mailto:postmaster@box.example.org"}
+	if comment := dialogWith(dir, "comment"); comment != "" {
+		d.annotations["/shared/comment"] = comment
+	}
 	d.plaintext = authPlaintext(cmp.Or(dialogWith(dir, "plaintext"), string(d.plaintext)))
 	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
 	if dialogWith(dir, "tls") == "no" {

@@ -16,18 +16,21 @@ type mailboxTree struct {
 	st   *mailboxStore
 	user string
 	root string
+	news mailboxAnnotationListeners
 
 	mu       sync.Mutex // guards prepared; held while folders are made, removed, renamed
 	prepared bool
 }
 
+type mailboxSpecial struct {
+	use    string
+	others []string
+}
+
 // mailboxSpecialUses are the folders that every user has (RFC 6154, section 2), and
 // names by which other programs' users know them: where one of these exists it
 // gets the use and no second one is made.
-var mailboxSpecialUses = []struct {
-	use    string
-	others []string
-}{
+var mailboxSpecialUses = []mailboxSpecial{
 	{"Drafts", nil},
 	{"Sent", []string{"Sent Messages", "Sent Items"}},
 	{"Trash", []string{"Deleted Messages", "Deleted Items"}},
@@ -263,7 +266,12 @@ func (t *mailboxTree) create(name, use string) error {
 	if use == "" {
 		return nil
 	}
-	return t.setUse(func(uses map[string]string) { uses[use] = name })
+	loser := ""
+	if err := t.setUse(func(uses map[string]string) { loser, uses[use] = uses[use], name }); err != nil {
+		return err
+	}
+	t.tellUse(nil, name, loser)
+	return nil
 }
 
 // setUse changes which folder has which special use.
@@ -380,6 +388,10 @@ func (t *mailboxTree) renameInbox(to string) error {
 		return err
 	}
 	defer v.close()
+	// Annotations are copied, and stay with INBOX as well (RFC 5464, section 4.1).
+	if err := maildirCopyMetadata(t.root, filepath.Join(t.root, mailboxDir(to))); err != nil {
+		return mailboxError(err)
+	}
 	_, err = v.move(v.uids(), to)
 	return err
 }

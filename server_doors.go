@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -56,7 +57,7 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	}
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttls, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix,
-		without: imapCapabilitySet(c.imap.without)}
+		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c)}
 	return d
 }
 
@@ -79,6 +80,14 @@ func (d *serverDoors) trusts(addr netip.Addr) bool {
 // still mean the same, and no first certificate has been made.
 func (d *serverDoors) isCurrent() bool {
 	return d.ready == d.certs.ready() && slices.Equal(d.trusted, serverTrusted(d.networks))
+}
+
+// serverAnnotations are what the server says of itself, for all users (RFC 5464, section
+// 3.2.1.1).
+func serverAnnotations(c *config) map[string]string {
+	entries := map[string]string{"/shared/admin": "mailto:postmaster@" + c.hostname}
+	maps.Copy(entries, c.entries)
+	return entries
 }
 
 // serverDomains are the domains of this box, the hostname's two forms apart.
