@@ -15,6 +15,7 @@ type imapList struct {
 	subscribed, special, recursive            bool // selection options
 	wantSubscribed, wantChildren, wantSpecial bool // return options
 	status                                    []string
+	metadata                                  []string // entries (RFC 9590)
 	extended                                  bool
 	patterns                                  []string // with the reference before them, UTF-8
 	root                                      bool     // the pattern is empty: only the separator is asked for
@@ -55,6 +56,7 @@ func (s *imapSession) cmdList() error {
 		status := s.listStatus(list, &names[i])
 		s.c.Write(s.listLine(list, &names[i]))
 		s.c.Write(status)
+		s.c.Write(s.listMetadata(list, &names[i]))
 	}
 	return nil
 }
@@ -75,6 +77,24 @@ func (s *imapSession) listStatus(list *imapList, n *imapListName) []byte {
 	}
 	n.closed = true
 	return nil
+}
+
+// listMetadata gives the METADATA response of a mailbox that is listed, if it was asked for.
+// One whose annotations cannot be read has none (RFC 9590, section 3).
+func (s *imapSession) listMetadata(list *imapList, n *imapListName) []byte {
+	if len(list.metadata) == 0 || !n.exists || n.closed {
+		return nil
+	}
+	annotations, err := s.tree.annotations(s.user, n.folder)
+	if err != nil {
+		if _, known := imapReply(err); !known {
+			logCommandFailed(s.c.log, s.user, s.name, err)
+		}
+		return nil
+	}
+	want := imapMetadataWanted{entries: list.metadata, maxSize: -1}
+	found, _ := want.of(annotations)
+	return s.metadataLine(n.folder, found)
 }
 
 // readListCommand reads the arguments of LIST.
@@ -164,6 +184,15 @@ func (s *imapSession) readListReturn(list *imapList) error {
 			return err
 		}
 		list.status, err = s.readStatusItems()
+		return err
+	case "METADATA":
+		if err := s.r.readSpace(); err != nil {
+			return err
+		}
+		if s.r.peek() != '(' {
+			return imapBad("a list is missing")
+		}
+		list.metadata, err = s.r.readEntries()
 		return err
 	default:
 		return imapBad("there is no return option " + word)
