@@ -123,27 +123,36 @@ func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags
 	}
 	err = v.locked(func() (err error) {
 		mb := v.mb
-		var targets []uint32
+		var targets, news []uint32 // news: what others did to them has not been told yet
 		v.each(uids, func(r *mailboxRecord) {
 			switch {
 			case unchangedSince != 0 && r.modSeq > unchangedSince:
 				modified = append(modified, r.uid)
-			case op.apply(mb.publicFlags(r.flags), flags) != mb.publicFlags(r.flags):
+			case op.apply(mb.publicFlags(r.flags), flags) == mb.publicFlags(r.flags):
+			case silent && r.modSeq > v.told && !slices.Contains(v.quiet, r.modSeq):
+				news = append(news, r.uid)
+			default:
 				targets = append(targets, r.uid)
 			}
 		})
-		if len(targets) == 0 {
+		if len(targets)+len(news) == 0 {
 			return nil
 		}
-		modSeq := uint64(0)
-		err = mb.renaming(func() error {
-			modSeq, err = mb.setAllFlags(targets, op, flags)
+		return mb.renaming(func() error {
+			if len(news) > 0 { // a mod-sequence of their own, which is not silent (RFC 9051, section 6.4.6)
+				if _, err := mb.setAllFlags(news, op, flags); err != nil {
+					return err
+				}
+			}
+			if len(targets) == 0 {
+				return nil
+			}
+			modSeq, err := mb.setAllFlags(targets, op, flags)
+			if silent {
+				v.quiet = append(v.quiet, modSeq)
+			}
 			return err
 		})
-		if silent && modSeq != 0 {
-			v.quiet = append(v.quiet, modSeq)
-		}
-		return err
 	})
 	return modified, err
 }
@@ -223,6 +232,9 @@ func (mb *mailbox) setFlags(uid uint32, op mailboxStoreOp, flags mailboxFlags, m
 			mb.newUnsynced = true
 		}
 		mb.setName(r, to, true)
+		if r.modSeq > modSeq { // another program changed it just now, which is told, too
+			modSeq = mb.nextModSeq()
+		}
 		mb.change(r, modSeq)
 		changed = true
 		return nil
