@@ -52,6 +52,7 @@ var imapCapabilities = []imapCapability{
 	{name: "QRESYNC", states: imapLoggedIn, needs: "CONDSTORE"},
 	{name: "METADATA", states: imapLoggedIn},
 	{name: "METADATA-SERVER", states: imapLoggedIn},
+	{name: "FILTERS", states: imapLoggedIn, needs: "METADATA-SERVER"},
 	{name: "LIST-METADATA", states: imapLoggedIn, needs: "METADATA"},
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},

@@ -300,6 +300,11 @@ func (s *imapSession) cmdSetMetadata() error {
 		if folder == "" && !mailboxIsPrivate(c.entry) { // RFC 5464, section 3.3
 			return imapNo{imap.ResponseCodeNoPerm, "what is shared by all is set in the server's configuration"}
 		}
+		if n := len(imapFilterPrivate); folder == "" && c.value != nil && len(c.entry) > n && strings.EqualFold(c.entry[:n], imapFilterPrivate) {
+			if err := imapCheckFilter(*c.value); err != nil {
+				return err
+			}
+		}
 	}
 	err = s.tree.annotate(s.user, folder, changes, s.news)
 	if errors.Is(err, errMailboxUse) { // RFC 6154, section 4

@@ -307,6 +307,9 @@ func (r *imapReader) readLiteral() (string, error) { return r.readBytes(false) }
 
 // readBytes reads a literal, in which NULs may stand if it is a literal8.
 func (r *imapReader) readBytes(binary bool) (string, error) {
+	if r.c == nil {
+		return "", imapBad("a literal cannot stand in a filter")
+	}
 	size, sync, err := r.readLiteralHead()
 	if err != nil {
 		return "", err

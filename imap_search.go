@@ -14,7 +14,7 @@ func (s *imapSession) cmdSearch() error {
 	if err := s.r.readSpace(); err != nil {
 		return err
 	}
-	search := &imapSearch{view: s.selected.view}
+	search := s.newSearch()
 	ret, err := s.r.readSearch(search, s.rev2 || !s.utf8)
 	if err != nil {
 		if no := (imapNo{}); ret.save && errors.As(err, &no) {
@@ -49,6 +49,7 @@ func (s *imapSession) search(search *imapSearch, ret imapSearchReturn, first, la
 // imapSearch is a search under way.
 type imapSearch struct {
 	view    *mailboxView
+	filters func(name string) (text string, ok bool, err error) // saved searches (RFC 5466)
 	key     imapSearchKey
 	needles []string               // what is looked for in text, by number
 	has     [imapCostText + 1]bool // there are keys of this cost

@@ -66,6 +66,10 @@ type imapSearchParser struct {
 	keys    int
 	needles []string
 	modSeqs bool // they are asked for
+
+	filters func(name string) (text string, ok bool, err error) // nil: there are none
+	utf8    bool                                                // so is the charset of the command
+	depth   int                                                 // filters within filters
 }
 
 // readSearch reads the arguments of SEARCH up to the end of the command. Result
@@ -95,7 +99,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 // readSearchKeys reads the keys of a search, whose texts are in a charset, up to the end of the
 // command.
 func (r *imapReader) readSearchKeys(search *imapSearch, charset string) (err error) {
-	p := &imapSearchParser{r: r, now: time.Now()}
+	p := &imapSearchParser{r: r, now: time.Now(), filters: search.filters, utf8: imapIsUTF8(charset)}
 	known := false
 	if p.convert, known = imapCharset(charset); !known {
 		p.convert = func(text string) (string, bool) { return text, true }
@@ -212,6 +216,8 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 	switch name {
 	case "NOT", "OR":
 		return p.readLogic(name)
+	case "FILTER":
+		return p.readFilter()
 	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
@@ -380,11 +386,19 @@ func imapParseDay(text string) (day time.Time, ok bool) {
 	return day, err == nil
 }
 
+// imapIsUTF8 tells whether a charset is UTF-8, or within it.
+func imapIsUTF8(name string) bool {
+	switch strings.ToUpper(name) {
+	case "UTF-8", "UTF8", "US-ASCII", "ASCII":
+		return true
+	}
+	return false
+}
+
 // imapCharset gives a function that converts from a charset to UTF-8 and says
 // whether its argument is in it. ok is false for a charset nobody knows.
 func imapCharset(name string) (convert func(string) (string, bool), ok bool) {
-	switch strings.ToUpper(name) {
-	case "UTF-8", "UTF8", "US-ASCII", "ASCII":
+	if imapIsUTF8(name) {
 		return func(s string) (string, bool) { return s, utf8.ValidString(s) }, true
 	}
 	enc, err := htmlindex.Get(name)

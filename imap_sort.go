@@ -67,7 +67,7 @@ func (s *imapSession) cmdSort() error {
 	if err != nil {
 		return err
 	}
-	search := &imapSearch{view: s.selected.view}
+	search := s.newSearch()
 	if err := s.readFound(search, ret); err != nil {
 		return err
 	}

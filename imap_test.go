@@ -31,6 +31,9 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	d.separator = cmp.Or(dialogWith(dir, "separator"), "/")[0]
 	d.prefix = dialogWith(dir, "prefix")
 	d.annotations = map[string]string{"/shared/admin": "mailto:postmaster@box.example.org"}
+	if filter := dialogWith(dir, "filter"); filter != "" {
+		d.annotations["/shared/filters/values/shared"] = filter
+	}
 	if comment := dialogWith(dir, "comment"); comment != "" {
 		d.annotations["/shared/comment"] = comment
 	}

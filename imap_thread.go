@@ -58,7 +58,7 @@ func (s *imapSession) cmdThread() error {
 	if thread == nil {
 		return imapBad("there is no threading algorithm " + word)
 	}
-	search := &imapSearch{view: s.selected.view}
+	search := s.newSearch()
 	if err := s.readFound(search, imapSearchReturn{}); err != nil {
 		return err
 	}
