@@ -66,6 +66,7 @@ var imapCapabilities = []imapCapability{
 	{name: "THREAD=REFERENCES", states: imapLoggedIn},
 	{name: "THREAD=REFS", states: imapLoggedIn},
 	{name: "I18NLEVEL=1", states: imapLoggedIn},
+	{name: "OBJECTID", states: imapLoggedIn},
 }
 
 // capabilities are those that hold in this state, in one line.

@@ -109,7 +109,9 @@ const (
 	imapFetchSize
 	imapFetchModSeq // RFC 7162, section 3.1.4.2
 	imapFetchSaved  // RFC 8514, section 4.2
+	imapFetchEmailID
 	imapFetchEnvelope
+	imapFetchThreadID
 	imapFetchBody          // BODY without a section: the structure without extension data
 	imapFetchBodyStructure // with it
 	imapFetchSection
@@ -472,6 +474,8 @@ func (f *imapFetch) item(item *imapFetchItem, m *mailboxMessage, body *imapBody)
 			return err
 		}
 		f.out = imapAppendDate(f.out, date.Unix())
+	case imapFetchEmailID, imapFetchThreadID:
+		return f.appendObjectID(item.kind, m.uid, body.summary)
 	case imapFetchEnvelope, imapFetchBodyStructure:
 		if body.summary == nil {
 			return errImapNoSummary

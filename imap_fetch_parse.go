@@ -24,7 +24,9 @@ var imapFetchPlain = map[string]imapFetchKind{
 	"RFC822.SIZE":   imapFetchSize,
 	"MODSEQ":        imapFetchModSeq,
 	"SAVEDATE":      imapFetchSaved,
+	"EMAILID":       imapFetchEmailID,
 	"ENVELOPE":      imapFetchEnvelope,
+	"THREADID":      imapFetchThreadID,
 	"BODY":          imapFetchBody,
 	"BODYSTRUCTURE": imapFetchBodyStructure,
 }
@@ -258,7 +260,7 @@ func (items *imapFetchItems) add(item imapFetchItem) {
 	switch item.kind {
 	case imapFetchSize:
 		items.size = true
-	case imapFetchEnvelope, imapFetchBodyStructure:
+	case imapFetchEnvelope, imapFetchBodyStructure, imapFetchThreadID:
 		items.summary = true
 	case imapFetchBody, imapFetchBinary, imapFetchBinarySize:
 		items.files = true

@@ -39,7 +39,14 @@ func (s *imapSession) cmdCreate() error {
 	if err != nil {
 		return err
 	}
-	return s.tree.create(folder, use)
+	if err := s.tree.create(folder, use); err != nil {
+		return err
+	}
+	id, err := s.tree.objectID(folder)
+	if err != nil {
+		return err
+	}
+	return imapOK{"MAILBOXID (" + imapMailboxID(id) + ")", "CREATE completed"} // RFC 8474, section 4.1
 }
 
 // readUse reads CREATE's parameter "(USE (\Sent))" (RFC 6154, section 3).

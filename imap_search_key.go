@@ -37,7 +37,9 @@ const (
 	imapSearchRecent
 	imapSearchModSeq // from is the lowest mod-sequence
 	imapSearchSaved  // from and to are seconds since 1970
-	imapSearchDate   // from and to are seconds since 1970
+	imapSearchEmailID
+	imapSearchThreadID
+	imapSearchDate // from and to are seconds since 1970
 	imapSearchSize
 	imapSearchSent   // from and to are days since 1970
 	imapSearchHeader // a field that the summaries hold
@@ -61,7 +63,7 @@ func (kind imapSearchKind) cost() imapSearchCost {
 	switch kind {
 	case imapSearchDate, imapSearchSize:
 		return imapCostStat
-	case imapSearchSent, imapSearchHeader:
+	case imapSearchSent, imapSearchHeader, imapSearchThreadID:
 		return imapCostSummary
 	case imapSearchOtherHeader:
 		return imapCostHeader
@@ -110,6 +112,8 @@ func (k *imapSearchKey) matchPlain(m *imapSearchMessage) imapMaybe {
 		return imapSay(m.recent)
 	case imapSearchModSeq:
 		return imapSay(m.modSeq >= uint64(k.from))
+	case imapSearchEmailID:
+		return m.hasObjectID(k)
 	case imapSearchSaved:
 		date, err := m.search.view.saved(m.uid)
 		return imapSay(err == nil && k.from <= date.Unix() && date.Unix() < k.to) // else it is gone
@@ -125,6 +129,8 @@ func (k *imapSearchKey) matchPlain(m *imapSearchMessage) imapMaybe {
 		return imapSay(k.from <= m.date && m.date < k.to)
 	case imapSearchSize:
 		return imapSay(k.from < m.size && m.size < k.to)
+	case imapSearchThreadID:
+		return m.hasObjectID(k)
 	case imapSearchSent:
 		day := imapSentDay(m.summary)
 		return imapSay(k.from <= day && day < k.to)

@@ -218,7 +218,7 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 		return p.readLogic(name)
 	case "FILTER":
 		return p.readFilter()
-	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ",
+	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ", "EMAILID", "THREADID",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
 		if _, ok := imapSearchDateKeys[name]; !ok {
@@ -261,6 +261,8 @@ func (p *imapSearchParser) readArgument(name string) (key imapSearchKey, err err
 		return p.readSize(name)
 	case "MODSEQ":
 		return p.readModSeq()
+	case "EMAILID", "THREADID":
+		return p.readObjectID(name)
 	case "YOUNGER", "OLDER":
 		return p.readInterval(name)
 	case "FROM", "TO", "CC", "BCC", "SUBJECT":

@@ -75,6 +75,11 @@ func (s *imapSession) tellSelected(name string, recent int) {
 	s.c.printf("* OK [UIDVALIDITY %d] UIDs are valid", sel.view.uidValidity())
 	s.c.printf("* OK [UIDNEXT %d] the next UID", sel.view.uidNext())
 	s.c.printf("* OK [HIGHESTMODSEQ %d] the highest mod-sequence", sel.view.highestModSeq())
+	if id, err := sel.view.objectID(); err == nil { // RFC 8474, section 4.2
+		s.c.printf("* OK [MAILBOXID (%s)] the mailbox's identifier", imapMailboxID(id))
+	} else { // there was none, and it could not be written: a full disk keeps nobody from reading
+		logCommandFailed(s.c.log, s.user, s.name, err)
+	}
 	if s.rev2 { // RFC 9051, section 6.3.2
 		out := append([]byte(nil), "* LIST () "...)
 		out = append(out, '"', s.door.separator, '"', ' ')

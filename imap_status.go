@@ -57,7 +57,7 @@ func (s *imapSession) readStatusItems() (items []string, err error) {
 		if err != nil {
 			return err
 		}
-		if imapStatusItems[item] == nil {
+		if imapStatusItems[item] == nil && item != "MAILBOXID" {
 			return imapBad("there is no status item " + item)
 		}
 		if item == "HIGHESTMODSEQ" {
@@ -94,6 +94,14 @@ func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) 
 		}
 		out = append(out, item...)
 		out = append(out, ' ')
+		if item == "MAILBOXID" { // RFC 8474, section 4.3
+			id, err := s.tree.objectID(folder)
+			if err != nil {
+				return nil, err
+			}
+			out = append(append(append(out, '('), imapMailboxID(id)...), ')')
+			continue
+		}
 		out = strconv.AppendUint(out, imapStatusItems[item](s, &status), 10)
 	}
 	return append(out, ")\r\n"...), nil

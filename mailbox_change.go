@@ -583,6 +583,7 @@ func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error 
 	if disk >= 0 && wire >= 0 {
 		base = maildirWithSizes(base, disk, wire)
 	}
+	base = maildirWithOrigin(base, src.base(r)) // RFC 8474, section 5.1: one EMAILID for both
 	from, to := mailboxFile{src.fileName(r), r.inCur()}, mailboxFile{base, false}
 	if flags != 0 {
 		to = mailboxFile{a.mb.md.fileName(base, flags, ""), true}

@@ -416,8 +416,7 @@ type mailboxStatus struct {
 	messages, recent, unseen, deleted int
 	uidNext, uidValidity              uint32
 	modSeq                            uint64
-	size                              int64  // wire sizes summed; only if asked for
-	guid                              string // 32 hex digits, for MAILBOXID
+	size                              int64 // wire sizes summed; only if asked for
 }
 
 func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err error) {
@@ -432,7 +431,7 @@ func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err 
 	err = mb.locked(nil, func() error {
 		v.epoch = mb.epoch
 		status = mailboxStatus{messages: len(mb.records), recent: mb.unread, uidNext: mb.uidNext(),
-			uidValidity: mb.list.validity, modSeq: mb.modSeq, guid: mb.list.guid}
+			uidValidity: mb.list.validity, modSeq: mb.modSeq}
 		for i := range mb.records {
 			r := &mb.records[i]
 			if r.flags&maildirFlagSeen == 0 {

@@ -119,12 +119,6 @@ func (v *mailboxView) uidNext() (next uint32) {
 
 func (mb *mailbox) uidNext() uint32 { return max(mb.list.next, mb.lastUID()+1) }
 
-// guid names the folder for good, 32 hex digits: uidlist field G.
-func (v *mailboxView) guid() (guid string) {
-	v.peek(func() error { guid = v.mb.list.guid; return nil })
-	return guid
-}
-
 // uids are this session's messages: message n is uids()[n-1]. Not to be changed.
 func (v *mailboxView) uids() []uint32 { return v.list }
 

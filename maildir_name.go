@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"math"
 	"os"
 	"strconv"
@@ -134,6 +136,28 @@ func maildirSize(base, field string) int64 {
 func maildirWithSizes(base string, disk, wire int64) string {
 	return base + ",S=" + strconv.FormatInt(disk, 10) + ",W=" + strconv.FormatInt(wire, 10)
 }
+
+// maildirWithOrigin adds to a copy's base name which message it is a copy of: the field ,E=
+// with that message's maildirOrigin. Like ,S= and ,W= it is passed over by who does not know it.
+func maildirWithOrigin(base, of string) string { return base + ",E=" + maildirOrigin(of) }
+
+// maildirOriginSize is the length of what maildirOrigin gives: 80 bits in base 32.
+const maildirOriginSize = 16
+
+// maildirOrigin identifies a message's content: what its base name says it was copied from, or
+// a hash of the base name, which no other message has.
+func maildirOrigin(base string) string {
+	if _, origin, ok := strings.Cut(base, ",E="); ok {
+		if origin, _, _ = strings.Cut(origin, ","); len(origin) == maildirOriginSize && strings.Trim(origin, "0123456789abcdefghijklmnopqrstuv") == "" {
+			return origin
+		}
+	}
+	hash := sha256.Sum256([]byte(base))
+	return maildirOriginCode.EncodeToString(hash[:maildirOriginSize*5/8])
+}
+
+// maildirOriginCode has no letters that differ only by case.
+var maildirOriginCode = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // maildirMade is when a base name says it was made, as a number to compare: seconds, then
 // microseconds. What was delivered later has a greater one. Names without a time come last.

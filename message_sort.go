@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
 
 // What messages are sorted and threaded by (RFC 5256, RFC 5957). Texts are given in the form
 // in which they are compared: i;unicode-casemap, as messageFold makes it.
@@ -143,6 +147,18 @@ func messageSortIDs(header []byte) (own []byte, references [][]byte) {
 		references = messageIDs(header, "in-reply-to", 1)
 	}
 	return own, references[max(0, len(references)-messageIDsMost):]
+}
+
+// messageThreadID identifies the thread that a message says it belongs to: the first message in
+// References, else the one it answers, else itself. "" if it names none.
+func messageThreadID(header []byte) string {
+	for _, name := range []string{"references", "in-reply-to", "message-id"} {
+		if ids := messageIDs(header, name, 1); len(ids) > 0 {
+			hash := sha256.Sum256(ids[0])
+			return hex.EncodeToString(hash[:12])
+		}
+	}
+	return ""
 }
 
 // messageIDs finds the message ids in a field, up to most of them.
