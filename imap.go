@@ -106,10 +106,12 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"CLOSE":       {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
 		"UNSELECT":    {imapSelectedState, false, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
 
-		"EXPUNGE":     {imapSelectedState, false, true, (*imapSession).cmdExpunge}, // RFC 9051, section 6.4.3
-		"SEARCH":      {imapSelectedState, true, false, (*imapSession).cmdSearch},  // RFC 9051, section 6.4.4
-		"SORT":        {imapSelectedState, true, false, (*imapSession).cmdSort},    // RFC 5256, section 3, as THREAD
-		"THREAD":      {imapSelectedState, true, false, (*imapSession).cmdThread},
+		"EXPUNGE":      {imapSelectedState, false, true, (*imapSession).cmdExpunge}, // RFC 9051, section 6.4.3
+		"SEARCH":       {imapSelectedState, true, false, (*imapSession).cmdSearch},  // RFC 9051, section 6.4.4
+		"SORT":         {imapSelectedState, true, false, (*imapSession).cmdSort},    // RFC 5256, section 3, as THREAD
+		"THREAD":       {imapSelectedState, true, false, (*imapSession).cmdThread},
+		"CANCELUPDATE": {imapSelectedState, false, false, (*imapSession).cmdCancelUpdate}, // RFC 5267, section 4.3.5
+
 		"FETCH":       {imapSelectedState, true, false, (*imapSession).cmdFetch},      // RFC 9051, section 6.4.5
 		"STORE":       {imapSelectedState, true, false, (*imapSession).cmdStore},      // RFC 9051, section 6.4.6
 		"COPY":        {imapSelectedState, false, false, (*imapSession).cmdCopy},      // RFC 9051, section 6.4.7
@@ -156,7 +158,8 @@ type imapSelected struct {
 	recent   int      // likewise
 	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
 	last     imapTree // of the message whose parts were read last
-	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since expunges are held back
+	contexts []*imapContext
+	heldBack bool // the client was told a lower HIGHESTMODSEQ, since expunges are held back
 }
 
 // byUID tells whether the command that is running takes UIDs.
@@ -372,10 +375,12 @@ func (s *imapSession) respond(status imap.StatusResponseType, code imap.Response
 // FETCH.
 func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 	sel := s.selected
+	before := sel.view.uids()
 	changes, err := sel.view.sync(expunges)
 	if err != nil {
 		return false, err
 	}
+	s.tellGone(changes.gone, before)
 	s.tellExpunged(changes)
 	if n := len(sel.view.uids()); changes.exists || n != sel.exists {
 		sel.exists = n
@@ -388,6 +393,7 @@ func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 	if len(changes.changed) > 0 {
 		s.tellFlags(changes.changed)
 	}
+	s.tellContexts(changes, before) // after EXISTS (RFC 5267, section 4.3.3)
 	s.tellHeldBack()
 	return len(changes.expunged) > 0, nil
 }

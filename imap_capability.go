@@ -62,6 +62,8 @@ var imapCapabilities = []imapCapability{
 	{name: "SORT", states: imapLoggedIn},
 	{name: "SORT=DISPLAY", states: imapLoggedIn},
 	{name: "ESORT", states: imapLoggedIn},
+	{name: "CONTEXT=SEARCH", states: imapLoggedIn, needs: "ESEARCH"},
+	{name: "CONTEXT=SORT", states: imapLoggedIn, needs: "SORT"},
 	{name: "THREAD=ORDEREDSUBJECT", states: imapLoggedIn},
 	{name: "THREAD=REFERENCES", states: imapLoggedIn},
 	{name: "THREAD=REFS", states: imapLoggedIn},

@@ -22,12 +22,19 @@ func (s *imapSession) cmdSearch() error {
 		}
 		return err
 	}
-	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given()
+	if err := s.mayUpdate(ret); err != nil {
+		return err
+	}
+	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given() && !ret.update
 	hits, err := s.search(search, ret, onlyEnds && ret.min, onlyEnds && ret.max)
 	if err != nil {
 		return err
 	}
-	return s.tellFound(search, ret, hits, "SEARCH")
+	s.tellFound(search, ret, hits, "SEARCH")
+	if ret.update {
+		s.context(search, nil, hits)
+	}
+	return nil
 }
 
 // search looks for messages, with first or last for those ends only. It gives indexes, ascending.
@@ -374,6 +381,13 @@ type imapSearchReturn struct {
 	given, min, max, all, count, save bool
 
 	part imapPart // PARTIAL
+
+	context, update bool // RFC 5267, section 4; the first is a hint that is not taken
+}
+
+// hasData tells whether the answer has data items.
+func (ret *imapSearchReturn) hasData() bool {
+	return ret.min || ret.max || ret.all || ret.count || ret.part.given()
 }
 
 // numbers gives sequence numbers or UIDs of what was found.
@@ -401,7 +415,7 @@ func (s *imapSearch) highest(uids []uint32) (highest uint64) {
 }
 
 // tellFound writes what SEARCH or SORT has found, in that order.
-func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits []int, name string) error {
+func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits []int, name string) {
 	numbers := search.numbers(hits, s.byUID())
 	uids := numbers
 	if !s.byUID() && (ret.save || search.modSeqs) {
@@ -414,7 +428,7 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 	var out []byte
 	switch {
 	case ret.given || s.rev2 && name == "SEARCH": // RFC 9051, section 6.4.4
-		if ret.all = ret.all || !ret.given; ret.min || ret.max || ret.all || ret.count || ret.part.given() {
+		if ret.all = ret.all || !ret.given; !ret.save || ret.hasData() || ret.update || ret.context {
 			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
 		}
 	default:
@@ -422,7 +436,6 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 		out = imapAppendNumbers(out, numbers, search.highest(uids))
 	}
 	s.c.Write(out)
-	return nil
 }
 
 // imapAppendNumbers appends numbers, each with a space before it, and the end of the line.

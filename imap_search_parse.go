@@ -141,6 +141,10 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 			ret.count = true
 		case "SAVE":
 			ret.save = true
+		case "CONTEXT":
+			ret.context = true
+		case "UPDATE":
+			ret.update = true
 		case "PARTIAL":
 			if ret.part.given() {
 				return imapBad("one PARTIAL is enough") // RFC 9394, section 3.1
@@ -158,7 +162,7 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 	if ret.all && ret.part.given() && err == nil {
 		err = imapBad("either ALL or PARTIAL") // RFC 9394, section 3.1
 	}
-	if !ret.min && !ret.max && !ret.count && !ret.save && !ret.part.given() {
+	if !ret.hasData() && !ret.save && !ret.context && !ret.update {
 		ret.all = true // RFC 4731, section 3.1
 	}
 	if err == nil {

@@ -71,6 +71,9 @@ func (s *imapSession) cmdSort() error {
 	if err := s.readFound(search, ret); err != nil {
 		return err
 	}
+	if err := s.mayUpdate(ret); err != nil {
+		return err
+	}
 	hits, err := s.search(search, ret, false, false)
 	if err != nil {
 		return err
@@ -78,7 +81,11 @@ func (s *imapSession) cmdSort() error {
 	if hits, err = imapSort(search.view, hits, keys); err != nil {
 		return err
 	}
-	return s.tellFound(search, ret, hits, "SORT")
+	s.tellFound(search, ret, hits, "SORT")
+	if ret.update {
+		s.context(search, keys, hits)
+	}
+	return nil
 }
 
 // readSortKeys reads the sort criteria and the space behind them.

@@ -129,6 +129,8 @@ type mailboxChanges struct {
 	exists   bool     // the number of messages is to be told again: len(uids())
 	recent   int      // number of messages recent to this session
 	changed  []uint32 // UIDs whose flags changed, other than by this session silently
+	silent   []uint32 // those whose flags this session changed silently
+	gone     []uint32 // UIDs that are gone, if they are in expunged or still have numbers
 }
 
 // sync looks for what other sessions and programs did and moves the numbering.
@@ -148,7 +150,11 @@ func (v *mailboxView) sync(expunges bool) (changes mailboxChanges, err error) {
 			}
 			for i := range mb.changedSince(v.told) {
 				r := &mb.records[i]
-				if r.modSeq > v.told && r.uid <= last && !slices.Contains(v.quiet, r.modSeq) {
+				switch {
+				case r.modSeq <= v.told || r.uid > last:
+				case slices.Contains(v.quiet, r.modSeq):
+					changes.silent = append(changes.silent, r.uid)
+				default:
 					changes.changed = append(changes.changed, r.uid)
 				}
 			}
@@ -191,7 +197,7 @@ func (v *mailboxView) advance(changes *mailboxChanges, expunges bool) {
 		last = old[len(old)-1]
 	}
 	more := now[sort.Search(len(now), func(i int) bool { return now[i] > last }):]
-	changes.exists = len(more) > 0
+	changes.exists, changes.gone = len(more) > 0, gone
 	switch {
 	case expunges || len(gone) == 0:
 		changes.expunged = gone
