@@ -39,6 +39,9 @@ type conn struct {
 	shaken     bool                  // TLS: the handshake was tried
 	shakeErr   error
 
+	deflate  *connDeflate // nil unless the connection compresses
+	flushing bool         // it has, and something of the client's last flush may come
+
 	out      *connBuffer // nil while there is no output
 	outLen   int
 	writeErr error // sticky
@@ -209,10 +212,13 @@ func (c *conn) readLine(max int) ([]byte, error) {
 // skipLine throws the line away that readLine has begun.
 func (c *conn) skipLine() error {
 	c.long = nil
-	for {
+	for skipped := 0; ; {
 		b, err := c.peek()
 		if err != nil {
 			return err
+		}
+		if skipped += len(b); skipped > connSkipMost && c.deflate != nil {
+			return errConnInflate
 		}
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
 			c.discard(i + 1)
@@ -285,6 +291,10 @@ func (c *conn) send(p []byte) {
 	if c.writeErr == nil {
 		c.writeErr = c.handshake()
 	}
+	if c.deflate != nil {
+		c.sendDeflated(p)
+		return
+	}
 	if c.writeErr == nil {
 		c.writeErr = c.Conn.SetWriteDeadline(time.Now().Add(c.timeout))
 	}
@@ -299,7 +309,7 @@ func (c *conn) send(p []byte) {
 // the client was promised n.
 func (c *conn) sendFile(f *os.File, off, n int64) error {
 	tcp, plain := c.Conn.(*net.TCPConn)
-	if n > int64(connCopyBelow) && plain {
+	if n > int64(connCopyBelow) && plain && c.deflate == nil {
 		if err := c.flush(); err != nil {
 			return err
 		}
@@ -350,6 +360,9 @@ func (c *conn) startTLS(cfg *tls.Config) error {
 		return err
 	}
 	c.release()
+	if c.deflate != nil {
+		c.deflate.release()
+	}
 	c.mu.Lock()
 	c.Conn = tls.Server(c.Conn, cfg)
 	c.mu.Unlock()
@@ -418,6 +431,9 @@ func (c *conn) isLocal() bool {
 // Close closes the connection. What was not flushed is lost.
 func (c *conn) Close() error {
 	c.release()
+	if c.deflate != nil {
+		c.deflate.release()
+	}
 	if c.out != nil {
 		connBuffers.Put(c.out)
 		c.out, c.outLen = nil, 0

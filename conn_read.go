@@ -45,6 +45,14 @@ func (c *conn) fill() error {
 		copy(c.in[:], c.in[c.start:c.end])
 		c.start, c.end = 0, c.end-c.start
 	}
+	if c.deflate != nil {
+		return c.fillDeflated()
+	}
+	return c.fillPlain()
+}
+
+// fillPlain is fill when the buffer has been made ready.
+func (c *conn) fillPlain() error {
 	t, isTLS := c.Conn.(*tls.Conn)
 	switch {
 	case c.raw != nil:

@@ -80,6 +80,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"LOGOUT":     {imapAnyState, false, false, (*imapSession).cmdLogout},     // RFC 9051, section 6.1.3
 		"ID":         {imapAnyState, false, false, (*imapSession).cmdID},         // RFC 2971, section 3.1
 
+		"COMPRESS":       {imapLoggedIn, false, false, (*imapSession).cmdCompress},       // RFC 4978, section 3
 		"UNAUTHENTICATE": {imapLoggedIn, false, false, (*imapSession).cmdUnauthenticate}, // RFC 8437, section 3
 
 		"STARTTLS":     {imapNotAuthenticated, false, false, (*imapSession).cmdStartTLS},     // RFC 9051, section 6.2.1
@@ -222,10 +223,13 @@ func (s *imapSession) wait() error {
 	for until := time.Now().Add(most); ; {
 		switch err := s.c.wait(max(time.Until(until), time.Millisecond)); {
 		case errors.Is(err, errWoken): // there is news, which waits for a command
+		case err == nil && s.c.skipFlush():
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return s.bye(fmt.Sprintf("[INACTIVE] you were silent for %.0f minutes", most.Minutes()), err)
 		case errors.Is(err, errShutdown):
 			return s.bye("[UNAVAILABLE] the server is shutting down", err)
+		case errors.Is(err, errConnInflate):
+			return s.bye("[CLIENTBUG] "+err.Error(), err)
 		default:
 			return err
 		}

@@ -54,6 +54,7 @@ var imapCapabilities = []imapCapability{
 	{name: "METADATA-SERVER", states: imapLoggedIn},
 	{name: "FILTERS", states: imapLoggedIn, needs: "METADATA-SERVER"},
 	{name: "LIST-METADATA", states: imapLoggedIn, needs: "METADATA"},
+	{name: "COMPRESS=DEFLATE", states: imapLoggedIn, holds: func(s *imapSession) bool { return !s.c.deflating() }},
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},

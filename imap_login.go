@@ -145,7 +145,8 @@ func (s *imapSession) loggedIn(name string) error {
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
 }
 
-// cmdUnauthenticate forgets all about the client but its connection.
+// cmdUnauthenticate forgets all about the client but its connection, which is not compressed any more
+// (RFC 8437, section 3).
 func (s *imapSession) cmdUnauthenticate() error {
 	if err := s.r.readEnd(); err != nil {
 		return err
@@ -154,7 +155,11 @@ func (s *imapSession) cmdUnauthenticate() error {
 	s.ignoreMetadata()
 	*s = imapSession{door: s.door, c: s.c, r: s.r, state: imapNotAuthenticated, tag: s.tag, name: s.name}
 	s.c.timeout = imapLoginTime
-	return nil
+	s.respond(imap.StatusResponseTypeOK, "", s.name+" completed")
+	if err := s.c.endDeflate(); err != nil {
+		return s.r.fail(err)
+	}
+	return imapDone
 }
 
 func (s *imapSession) cmdAuthenticate() error {

@@ -444,13 +444,13 @@ set ssl_ca_certificates_file={home.ca} from=sender@box.test copy=no hostname=cli
 
 @client
 def mutt_qresync(home):
-    """mutt keeps headers and mod-sequences, and comes back after others have changed the mailbox."""
+    """mutt keeps headers and mod-sequences, and comes back after others have changed the mailbox; all of it compressed."""
     home.put(*AWKWARD)
     rc = home.file("muttrc", f"""
 set folder="imap://{home.user}@127.0.0.1:{home.box.imap}/" imap_pass="{PASSWORD}" ssl_starttls=no ssl_force_tls=no
 set spoolfile="+INBOX" mail_check=1 timeout=1 delete=yes move=no quit=yes confirmappend=no confirmcreate=no mbox_type=mbox
 set copy=no header_cache="{home.dir}/headers" wait_key=no beep=no imap_check_subscribed=no imap_idle=no
-set imap_condstore=yes imap_qresync=yes
+set imap_condstore=yes imap_qresync=yes imap_deflate=yes
 """)
     env = {"PATH": os.environ["PATH"], "HOME": home.dir, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
 
@@ -470,6 +470,7 @@ set imap_condstore=yes imap_qresync=yes
     got, log = session("second", "~A")
     same("when it comes back", got, [b"letter%d@clients.test" % n for n in (1, 2, 4, 6, 7, 8)])
     assert b" VANISHED)" in log and b"VANISHED (EARLIER) 3,5" in log, "mutt did not use QRESYNC: " + log.decode(errors="replace")[-3000:]
+    assert b"COMPRESS DEFLATE" in log, "mutt did not compress"
     same("flagged", session("third", "~F")[0], [b"letter2@clients.test"])
 
 
