@@ -58,6 +58,7 @@ var imapCapabilities = []imapCapability{
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},
+	{name: "PREVIEW", states: imapLoggedIn},
 	{name: "REPLACE", states: imapLoggedIn},
 	{name: "PARTIAL", states: imapLoggedIn},
 	{name: "SORT", states: imapLoggedIn},

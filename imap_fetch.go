@@ -74,7 +74,7 @@ func (s *imapSession) cmdFetch() error {
 
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
-	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, modSeqs: s.condstore}
+	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, utf8: s.utf8, modSeqs: s.condstore}
 }
 
 // has tells whether an item is among them.
@@ -112,6 +112,7 @@ const (
 	imapFetchEmailID
 	imapFetchEnvelope
 	imapFetchThreadID
+	imapFetchPreview       // RFC 8970
 	imapFetchBody          // BODY without a section: the structure without extension data
 	imapFetchBodyStructure // with it
 	imapFetchSection
@@ -125,6 +126,8 @@ type imapFetchItems struct {
 	seen    bool // reading sets \Seen
 	size    bool // RFC822.SIZE is asked for
 	summary bool // the store's summary is needed
+	preview bool // and has to have the preview
+	lazy    bool // a summary is wanted if it is known: PREVIEW (LAZY)
 	whole   bool // whole messages are read
 	files   bool // the files are read, even if summaries are known
 }
@@ -137,6 +140,8 @@ type imapFetch struct {
 	items *imapFetchItems
 	last  *imapTree
 	rev2  bool // there is no \Recent (RFC 9051, appendix E)
+
+	utf8 bool // it takes UTF-8 in quotes
 
 	modSeqs bool // the client knows of mod-sequences
 	changed bool // only messages with a mod-sequence above since are told
@@ -177,7 +182,7 @@ func (f *imapFetch) run(spans imapSpans) error {
 	switch {
 	case f.items.seen:
 		most = imapFetchBatchSeen
-	case f.items.summary:
+	case f.items.summary, f.items.lazy:
 		most = imapFetchBatchKnown
 	}
 	for _, span := range spans {
@@ -205,7 +210,7 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 		marked = f.markSeen(messages)
 	}
 	var summaries []*messageSummary
-	if f.items.summary {
+	if f.items.summary || f.items.lazy {
 		summaries = f.summaries(messages)
 	}
 	if f.items.size {
@@ -306,14 +311,17 @@ func (f *imapFetch) summaries(messages []mailboxMessage) []*messageSummary {
 	list := f.view.knownSummaries(f.uids, &f.known)
 	var missing []int
 	for i := range list {
-		if list[i] == nil {
+		if f.items.summary && (list[i] == nil || f.items.preview && !list[i].previewed) {
 			missing = append(missing, i)
 		}
 	}
 	errs := make([]error, len(missing))
 	imapParallel(len(missing), func(_, n int) {
 		i := missing[n]
-		list[i], errs[n] = f.view.readSummary(messages[i].uid)
+		var s *messageSummary
+		if s, errs[n] = f.view.readSummary(messages[i].uid); s != nil { // else what is known is still right
+			list[i] = s
+		}
 	})
 	for _, err := range errs {
 		f.fail(err)
@@ -485,6 +493,8 @@ func (f *imapFetch) item(item *imapFetchItem, m *mailboxMessage, body *imapBody)
 		} else {
 			f.out = append(f.out, body.summary.bodyStructure...)
 		}
+	case imapFetchPreview:
+		return f.preview(body.summary)
 	case imapFetchBody:
 		return f.structure(body)
 	case imapFetchSection:

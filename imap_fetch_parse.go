@@ -27,6 +27,7 @@ var imapFetchPlain = map[string]imapFetchKind{
 	"EMAILID":       imapFetchEmailID,
 	"ENVELOPE":      imapFetchEnvelope,
 	"THREADID":      imapFetchThreadID,
+	"PREVIEW":       imapFetchPreview,
 	"BODY":          imapFetchBody,
 	"BODYSTRUCTURE": imapFetchBodyStructure,
 }
@@ -105,6 +106,9 @@ func (r *imapReader) readFetchItem(items *imapFetchItems, name string) error {
 			return imapBad("unknown FETCH item " + name)
 		}
 		items.addPlain(kind)
+		if kind == imapFetchPreview {
+			return r.readPreviewModifiers(items)
+		}
 		return nil
 	}
 	item := imapFetchItem{kind: imapFetchSection}

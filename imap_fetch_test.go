@@ -12,6 +12,49 @@ import (
 	"time"
 )
 
+// An index from before there were previews is read, has none for LAZY, and gets those that
+// are asked for.
+func TestImapPreviewOldIndex(t *testing.T) {
+	v := imapTestBox(t, 20, func(i int) string { return fmt.Sprintf("Subject: number %d\r\n\r\nText %d\r\n", i, i) })
+	for _, uid := range v.uids() {
+		s, err := v.summary(uid)
+		must(t, err)
+		old := *s
+		old.preview, old.previewed = nil, false
+		must(t, v.record(uid, func(r *mailboxRecord) error {
+			v.mb.keepSummary(r, &old)
+			return nil
+		}))
+	}
+	ask := func(items string) string {
+		parsed, err := imapTestReader(items).readFetchItems(false)
+		must(t, err)
+		f := &imapFetch{view: v, items: parsed}
+		var all []byte
+		for i, s := range f.summaries(v.messages(v.uids())) {
+			if s == nil || !strings.Contains(string(s.envelope), fmt.Sprintf("number %d", i)) {
+				t.Fatalf("message %d: %+v", i, s)
+			}
+			must(t, f.preview(s))
+			all = append(all, " "...)
+			all = append(all, f.out...)
+			f.out = f.out[:0]
+		}
+		return string(all)
+	}
+	none, some := strings.Repeat(" NIL", 20), ""
+	for i := range 20 {
+		some += fmt.Sprintf(` "Text %d"`, i)
+	}
+	for _, step := range []struct{ items, want string }{
+		{"PREVIEW (LAZY)", none}, {"(ENVELOPE PREVIEW (LAZY))", none}, {"PREVIEW", some}, {"PREVIEW (LAZY)", some},
+	} {
+		if got := ask(step.items); got != step.want {
+			t.Fatalf("%s: %s, want %s", step.items, got, step.want)
+		}
+	}
+}
+
 func TestImapWireForm(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                  "",

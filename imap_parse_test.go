@@ -73,6 +73,20 @@ func TestImapFetchItems(t *testing.T) {
 		"BODY.PEEK":                                   "-",
 		"BODY.SIZE[]":                                 "-",
 		"RFC822.PEEK":                                 "-",
+		"PREVIEW":                                     "PREVIEW summary",
+		"PREVIEW (LAZY)":                              "PREVIEW",
+		"(preview (lazy LAZY) UID)":                   "UID|PREVIEW",
+		"(PREVIEW (LAZY) PREVIEW)":                    "PREVIEW summary",
+		"(PREVIEW PREVIEW (LAZY) FLAGS)":              "FLAGS|PREVIEW summary",
+		"PREVIEW (CHANGEDSINCE 5)":                    "PREVIEW summary rest  (CHANGEDSINCE 5)",
+		"PREVIEW (LAZY) (CHANGEDSINCE 5)":             "PREVIEW rest  (CHANGEDSINCE 5)",
+		"(PREVIEW (CHANGEDSINCE 5))":                  "-",
+		"(PREVIEW ())":                                "-",
+		"PREVIEW (LAZY":                               "-",
+		"PREVIEW (LAZY )":                             "-",
+		"PREVIEW (LAZY EAGER)":                        "-",
+		"PREVIEW (LAZYBONES)":                         "-",
+		"PREVIEW[1]":                                  "-",
 		"ENVELOPE[1]":                                 "-",
 	} {
 		r := imapTestReader(text)
@@ -103,7 +117,7 @@ func TestImapFetchItems(t *testing.T) {
 func imapTestRest(r *imapReader) string { return string(r.line) }
 
 func FuzzIMAPFetchItems(f *testing.F) {
-	for _, seed := range []string{"ALL", "(UID FLAGS BODY.PEEK[1.2.HEADER.FIELDS (a \"b\")]<0.10>)", "BINARY.SIZE[1]", "BODY[]", "(RFC822.TEXT BODY)"} {
+	for _, seed := range []string{"ALL", "(UID FLAGS BODY.PEEK[1.2.HEADER.FIELDS (a \"b\")]<0.10>)", "BINARY.SIZE[1]", "BODY[]", "(RFC822.TEXT BODY)", "(PREVIEW (LAZY) UID)"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

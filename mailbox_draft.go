@@ -23,6 +23,9 @@ type mailboxKnown struct {
 // mailboxKnow reads a message.
 func mailboxKnow(r io.ReaderAt, size int64) (*mailboxKnown, error) {
 	s, root, err := messageSummarizeTree(io.NewSectionReader(r, 0, size))
+	if err == nil {
+		err = mailboxPreview(r, root, s)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ import (
 //	texts     of messages that were delivered and have no UID yet: hash of the base name, 8
 //	          bytes; places of text and words; date
 //
-// Blocks of other kinds are passed over: they are later versions' (thread ids, previews).
+// Blocks of other kinds are passed over: they are later versions'.
 //
 // It is believed as far as the disk bears it out. Of UIDs the uidlist is right, if it has
 // changed. Flags and names are those of the files, if the directories have changed since

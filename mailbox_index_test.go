@@ -47,8 +47,8 @@ func testIndexAnswersOf(t testing.TB, v *mailboxView) []string {
 		if k := known[i]; k != nil && (string(k.envelope) != string(s.envelope) || string(k.header) != string(s.header)) {
 			t.Errorf("message %d: one by one the index says %s, among others %s", m.uid, s.envelope, k.envelope)
 		}
-		answers = append(answers, fmt.Sprintf("%d flags %x date %d size %d %d %d %v %v %s %s %q sent %v %d base %s uidl %s", m.uid, m.flags,
-			date.Unix(), size, s.wireSize, s.headerSize, s.hasNUL, s.headerOnly, s.envelope, s.bodyStructure, s.header,
+		answers = append(answers, fmt.Sprintf("%d flags %x date %d size %d %d %d %v %v %s %s %q preview %v %q sent %v %d base %s uidl %s", m.uid, m.flags,
+			date.Unix(), size, s.wireSize, s.headerSize, s.hasNUL, s.headerOnly, s.envelope, s.bodyStructure, s.header, s.previewed, s.preview,
 			s.sent.Unix(), s.sentZone, v.fileBase(m.uid), v.popUIDL(m.uid)))
 	}
 	return answers

@@ -11,21 +11,23 @@ import (
 // An entry is
 //
 //	hash of the base name, 8 bytes; 1 if the message has a NUL, 2 if it ends in its header,
-//	4 if it has a date of its own; size in wire form; size of the header; that date; its
-//	zone; ENVELOPE; BODYSTRUCTURE; the usual header fields
+//	4 if it has a date of its own, 8 if its preview is known; size in wire form; size of the
+//	header; that date; its zone; ENVELOPE; BODYSTRUCTURE; the usual header fields; the preview,
+//	if it is known
 //
-// in varints, the last three with their lengths before them. What follows is a later
-// version's and is passed over. An entry of letterbox.index.words is the hash and what
+// in varints, the texts with their lengths before them. What follows is a later
+// version's and is passed over. Entries of earlier versions have no preview. An entry of letterbox.index.words is the hash and what
 // messageSign finds out, which may be nothing.
 
 const (
 	mailboxTextNUL byte = 1 << iota
 	mailboxTextHeaderOnly
 	mailboxTextSent
+	mailboxTextPreview
 )
 
 func mailboxAppendText(dst []byte, hash uint64, s *messageSummary) []byte {
-	dst = slices.Grow(dst, 64+len(s.envelope)+len(s.bodyStructure)+len(s.header))
+	dst = slices.Grow(dst, 64+len(s.envelope)+len(s.bodyStructure)+len(s.header)+len(s.preview))
 	dst = binary.LittleEndian.AppendUint64(dst, hash)
 	has := byte(0)
 	if s.hasNUL {
@@ -39,12 +41,17 @@ func mailboxAppendText(dst []byte, hash uint64, s *messageSummary) []byte {
 		has |= mailboxTextSent
 		sent = s.sent.Unix()
 	}
+	texts := [][]byte{s.envelope, s.bodyStructure, s.header}
+	if s.previewed {
+		has |= mailboxTextPreview
+		texts = append(texts, s.preview)
+	}
 	dst = append(dst, has)
 	dst = binary.AppendUvarint(dst, uint64(s.wireSize))
 	dst = binary.AppendUvarint(dst, uint64(s.headerSize))
 	dst = binary.AppendVarint(dst, sent)
 	dst = binary.AppendVarint(dst, int64(s.sentZone))
-	for _, text := range [][]byte{s.envelope, s.bodyStructure, s.header} {
+	for _, text := range texts {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
 		dst = append(dst, text...)
 	}
@@ -68,6 +75,10 @@ func mailboxReadText(payload []byte, hash uint64, s *messageSummary) bool {
 		s.sent = time.Unix(sent, 0).UTC()
 	}
 	s.envelope, s.bodyStructure, s.header = r.bytes(), r.bytes(), r.bytes()
+	s.preview = nil
+	if s.previewed = has&mailboxTextPreview != 0; s.previewed {
+		s.preview = r.bytes()
+	}
 	return !r.bad
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"sync"
 )
 
@@ -25,7 +26,7 @@ func (b *mailboxSummaryBudget) limit(bytes int64) {
 
 // mailboxSummaryCost is about what a summary takes in memory.
 func mailboxSummaryCost(s *messageSummary) int {
-	return 200 + len(s.envelope) + len(s.bodyStructure) + len(s.header)
+	return 200 + len(s.envelope) + len(s.bodyStructure) + len(s.header) + len(s.preview)
 }
 
 func (b *mailboxSummaryBudget) get(mb *mailbox, uid uint32) *messageSummary {
@@ -84,14 +85,17 @@ func (v *mailboxView) summary(uid uint32) (*messageSummary, error) {
 	return v.readSummary(uid)
 }
 
-// readSummary is summary for a message of which none is kept.
+// readSummary is summary for a message of which none is kept, or one without its preview.
 func (v *mailboxView) readSummary(uid uint32) (*messageSummary, error) {
 	f, err := v.open(uid)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	s, err := messageSummarize(f)
+	s, root, err := messageSummarizeTree(f)
+	if err == nil {
+		err = mailboxPreview(f, root, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -107,4 +111,11 @@ func (v *mailboxView) readSummary(uid uint32) (*messageSummary, error) {
 		err = nil // the file is open still: the answer is right
 	}
 	return s, err
+}
+
+// mailboxPreview adds a message's preview to its summary.
+func mailboxPreview(r io.ReaderAt, root *messagePart, s *messageSummary) (err error) {
+	s.preview, err = messagePreview(r, root)
+	s.previewed = err == nil
+	return err
 }

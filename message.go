@@ -25,6 +25,7 @@ import (
 //	message_wire.go       the wire form, transfer encodings
 //	message_text.go       looking for words
 //	message_words.go      knowing of most words that they are not there
+//	message_preview.go    how its text begins
 
 // messagePart is one node of the MIME tree (RFC 2045, RFC 2046).
 type messagePart struct {
@@ -67,6 +68,8 @@ type messageSummary struct {
 	header        []byte    // the usual header fields, raw, in wire form, in the message's order
 	sent          time.Time // of Date:, zero if it does not parse
 	sentZone      int       // seconds east of UTC
+	preview       []byte    // the beginning of its text, if previewed
+	previewed     bool
 }
 
 // Limits of one message. What exceeds the first two is body text of the part
