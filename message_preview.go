@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"io"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,11 +18,11 @@ const (
 	messagePreviewParts = 16  // text parts that are looked at
 )
 
-// messagePreviewReads are how many bytes of a text are looked at: the next number only if those
+// messagePreviewReads are how many bytes of a part are looked at: the next number only if those
 // before did not fill the preview. HTML has a long head now and then.
-var messagePreviewReads = map[bool][]int{
-	false: {2 << 10, 16 << 10},
-	true:  {8 << 10, 128 << 10},
+var messagePreviewReads = map[bool][]int64{
+	false: {1 << 10, 16 << 10},
+	true:  {1 << 10, 16 << 10, 128 << 10},
 }
 
 // messagePreview gives the preview of a message, which is empty if there is nothing to show.
@@ -57,31 +56,27 @@ func messagePreviewBelow(r io.ReaderAt, p *messagePart, tries *int) ([]byte, err
 func messagePreviewPart(r io.ReaderAt, p *messagePart) ([]byte, error) {
 	html := p.mediaSubtype == "html"
 	reads := messagePreviewReads[html]
-	// No encoding takes more than four bytes for one: what is no text at all is not read to its end.
-	cut := *p
-	cut.bodyEnd = min(p.bodyEnd, p.bodyStart+4*int64(reads[len(reads)-1]))
-	body, known := messageDecode(r, &cut)
-	if !known {
-		return nil, nil
-	}
-	if charset := p.charset(); charset != nil {
-		body = charset.NewDecoder().Reader(body)
-	}
-	var text []byte
 	for _, most := range reads {
-		size := len(text)
-		text = slices.Grow(text, most-size)[:most]
-		n, err := io.ReadFull(body, text[size:])
-		text = text[:size+n]
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		cut := *p
+		cut.bodyEnd = min(p.bodyEnd, p.bodyStart+most)
+		body, known := messageDecode(r, &cut)
+		if !known {
+			return nil, nil
+		}
+		if charset := p.charset(); charset != nil {
+			body = charset.NewDecoder().Reader(body)
+		}
+		text, err := io.ReadAll(body)
+		if err != nil {
 			return nil, err
 		}
-		whole := text
-		if err == nil {
-			whole = text[:len(text)-messageCutRune(text)]
+		whole := cut.bodyEnd == p.bodyEnd
+		if !whole { // what was cut in two stands at the end
+			text = text[:max(0, len(text)-utf8.UTFMax)]
+			text = text[:len(text)-messageCutRune(text)]
 		}
-		preview, full := messagePreviewText(whole, html)
-		if full || err != nil || most == reads[len(reads)-1] {
+		preview, full := messagePreviewText(text, html)
+		if full || whole || most == reads[len(reads)-1] {
 			return preview, nil
 		}
 	}
