@@ -42,6 +42,7 @@ type config struct {
 	pop3    configPOP3
 	imap    configIMAP
 	limits  configLimits
+	users   map[string]configUser
 	legacy  configListen // smtp, submission, submissions only
 }
 
@@ -77,6 +78,30 @@ type configLimits struct {
 	connections           int
 	connectionsPerAddress int
 	memory                string // a size, or configAuto
+	quota                 configQuota
+	quotaMessages         int
+}
+
+// configUser is what differs for one user; nil: as for all.
+type configUser struct {
+	quota         *configQuota
+	quotaMessages *int
+}
+
+// configQuota is a number of bytes, written as a configSize, or "" for no limit, which is 0.
+type configQuota int64
+
+// quota is how much mail a user may have, 0: no limit.
+func (c *config) quota(user string) (bytes int64, messages int) {
+	size, messages := c.limits.quota, c.limits.quotaMessages
+	own := c.users[user]
+	if own.quota != nil {
+		size = *own.quota
+	}
+	if own.quotaMessages != nil {
+		messages = *own.quotaMessages
+	}
+	return int64(size), messages
 }
 
 const configAuto = "auto"
@@ -117,13 +142,15 @@ func configDefault() *config {
 // configKey is a key that the file may have.
 type configKey struct {
 	section, name string
-	field         func(c *config) any // points at a string, []string, bool, int or configSize
+	field         func(c *config) any // points at a string, []string, bool, int, configSize or configQuota
 }
 
-// The sections whose keys are the user's own.
+// The sections whose keys are not ours: names of aliases, of annotations, and of users, for each of whom
+// a section may follow.
 const (
 	configAliases  = "aliases"
 	configMetadata = "metadata"
+	configUsers    = "users"
 )
 
 // configKeys is every key. To add one: a row here, its default in configDefault,
@@ -157,6 +184,8 @@ var configKeys = []configKey{
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},
 	{"limits", "memory", func(c *config) any { return &c.limits.memory }},
+	{"limits", "quota", func(c *config) any { return &c.limits.quota }},
+	{"limits", "quota_messages", func(c *config) any { return &c.limits.quotaMessages }},
 	{"legacy", "smtp", func(c *config) any { return &c.legacy.smtp }},
 	{"legacy", "submission", func(c *config) any { return &c.legacy.submission }},
 	{"legacy", "submissions", func(c *config) any { return &c.legacy.submissions }},

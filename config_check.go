@@ -51,6 +51,10 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
 	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
+	d.checkQuota(configPath("limits"), "[limits]", &c.limits.quota, &c.limits.quotaMessages)
+	for name, own := range c.users {
+		d.checkQuota(configPath(configUsers, name), "[users."+configQuote(name)+"]", own.quota, own.quotaMessages)
+	}
 	if size, err := configParseSize(c.limits.memory); c.limits.memory != configAuto && err != nil {
 		d.found(configPath("limits", "memory"), fmt.Sprintf("[limits] memory: %v", err), `write "auto", or a size like "64MiB"`)
 	} else if err == nil {
@@ -112,6 +116,16 @@ func (d *configDecoder) checkMetadata() {
 func configIsURI(text string) bool {
 	uri, err := url.Parse(text)
 	return err == nil && uri.Scheme != ""
+}
+
+// checkQuota checks limits of a user's mail; nil: not given. A client is told them in KiB.
+func (d *configDecoder) checkQuota(path, section string, quota *configQuota, messages *int) {
+	if quota != nil && *quota != 0 && *quota < 1<<10 {
+		d.found(path+".quota", section+` quota must be at least "1KiB"`, `"" is no limit`)
+	}
+	if messages != nil && *messages < 0 {
+		d.found(path+".quota_messages", section+" quota_messages cannot be less than 0", "0 is no limit")
+	}
 }
 
 func (d *configDecoder) checkLeast(section, name string, value, least int64, words string) {

@@ -38,6 +38,8 @@ func (d *configDecoder) section(section string, table map[string]any) {
 			d.alias(path, name, value)
 		case section == configMetadata:
 			d.entry(path, name, value)
+		case section == configUsers:
+			d.user(path, name, value)
 		case key != nil:
 			d.value(path, *key, value)
 		case section == "" && configIsSection(name) && isTable:
@@ -106,6 +108,17 @@ func (d *configDecoder) value(path string, key configKey, value any) {
 			return
 		}
 		want = `a size in quotes, like "25MiB"`
+	case *configQuota:
+		if v, ok := value.(string); ok {
+			size, err := configParseSize(v)
+			if err != nil && v != "" {
+				d.found(path, fmt.Sprintf("%s: %v", key.label(), err), `sizes are written "500MiB" or "2GiB"; "" is no limit`)
+				return
+			}
+			*field = configQuota(size)
+			return
+		}
+		want = `a size in quotes, like "2GiB"`
 	case *[]string:
 		if v, ok := configStrings(value); ok {
 			*field = v
@@ -144,6 +157,41 @@ func (d *configDecoder) entry(path, name string, value any) {
 		d.entries = map[string]string{}
 	}
 	d.entries[name] = text
+}
+
+// user decodes a section [users.NAME].
+func (d *configDecoder) user(path, name string, value any) {
+	table, ok := value.(map[string]any)
+	if !ok {
+		d.found(path, fmt.Sprintf("%q in [users] must be a section, not %s", name, configType(value)), "write [users."+configQuote(name)+"] on a line of its own")
+		return
+	}
+	if name == "" || name != strings.ToLower(name) {
+		d.found(path, fmt.Sprintf("[users.%s] is no user's name", configQuote(name)), "users' names are in lower case: [users."+configQuote(strings.ToLower(name))+"]")
+	}
+	section := configUsers + "." + configQuote(name)
+	own := configUser{}
+	for inner, value := range table {
+		path := configPath(configUsers, name, inner)
+		switch inner {
+		case "quota":
+			own.quota = new(configQuota)
+			d.value(path, configKey{section, inner, func(*config) any { return own.quota }}, value)
+		case "quota_messages":
+			own.quotaMessages = new(int)
+			d.value(path, configKey{section, inner, func(*config) any { return own.quotaMessages }}, value)
+		default:
+			hint := "[users.NAME] knows quota, quota_messages"
+			if near := configNearest(inner, []string{"quota", "quota_messages"}); near != "" {
+				hint = "did you mean " + near + "?"
+			}
+			d.found(path, fmt.Sprintf("unknown key %q in [%s]", inner, section), hint)
+		}
+	}
+	if d.users == nil {
+		d.users = map[string]configUser{}
+	}
+	d.users[name] = own
 }
 
 // label names a key as messages do.
@@ -230,7 +278,7 @@ func configKeyOf(section, name string) *configKey {
 }
 
 func configSections() []string {
-	sections := []string{configAliases, configMetadata}
+	sections := []string{configAliases, configMetadata, configUsers}
 	for _, key := range configKeys {
 		if key.section != "" && !slices.Contains(sections, key.section) {
 			sections = append(sections, key.section)

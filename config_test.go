@@ -213,6 +213,8 @@ func TestConfigInReadme(t *testing.T) {
 			want = strings.ReplaceAll(fmt.Sprintf("%q", *field), `" "`, `", "`)
 		case *configSize:
 			want = fmt.Sprintf("\"%dMiB\"", *field>>20)
+		case *configQuota:
+			want = `""` // no limit
 		default:
 			want = fmt.Sprint(reflect.ValueOf(field).Elem())
 		}

@@ -23,6 +23,7 @@ var (
 	errDeliverNotLocal = errors.New("not a domain of this box")
 	errDeliverNoUser   = errors.New("no such user here")
 	errDeliverFull     = errors.New("no room for the message")
+	errDeliverQuota    = errors.New("the mailbox is full")
 	errDeliverLoop     = errors.New("too many Received lines, so this mail goes round in circles")
 )
 
@@ -172,7 +173,7 @@ func (m *delivery) firstError() error {
 // commit brings the message to its recipients and tells how that went for each of
 // them, nil for those whose message is durable. Unless each may fail alone, either all
 // get it or none, up to D4; where only a later step fails, the others have it.
-// errDeliverLoop and errDeliverFull are for the client's ears, others ours.
+// errDeliverLoop, errDeliverFull and errDeliverQuota are for the client's ears, others ours.
 func (m *delivery) commit(eachAlone bool) []error {
 	defer m.release()
 	if m.head.received > deliverMaxReceived {
@@ -183,6 +184,7 @@ func (m *delivery) commit(eachAlone bool) []error {
 	}
 	if m.err == nil {
 		m.store()
+		m.checkRoom()
 	}
 	if m.err == nil && !eachAlone {
 		m.err = m.firstError()
@@ -234,6 +236,42 @@ func (m *delivery) store() {
 	if m.first != nil {
 		m.first.err = m.first.finish(m.d, m.date) // the others have read it
 	}
+}
+
+// checkRoom finds recipients who may not have so much mail: before D4, so nothing of it is left. For
+// an alias, all its users must have room.
+func (m *delivery) checkRoom() {
+	var drafts []*mailboxDraft
+	var owner []*deliverCopy
+	for _, c := range m.copies {
+		if c.err != nil {
+			continue
+		}
+		for _, draft := range c.drafts {
+			drafts, owner = append(drafts, draft), append(owner, c)
+		}
+	}
+	for i, err := range mailboxRoom(drafts) {
+		if err != nil && owner[i].err == nil {
+			owner[i].err = deliverError(fmt.Errorf("delivering to %s: %w", owner[i].rcpt.address, err))
+		}
+	}
+}
+
+// room tells by errDeliverQuota that a recipient may not have so much more mail. size is 0
+// where it is not known.
+func (d *deliverer) room(rcpt *deliverRecipient, size int64) error {
+	for _, box := range rcpt.boxes {
+		tree, err := d.store.tree(box.user)
+		if err == nil {
+			err = tree.room(max(size, 1), 1)
+		}
+		if errors.Is(err, errMailboxQuota) {
+			return deliverError(err)
+		}
+		// Another trouble is told when the message is there, if it is still one then.
+	}
+	return nil
 }
 
 func (m *delivery) storeCopy(c *deliverCopy) error {
@@ -346,6 +384,9 @@ func (d *deliverer) draft(box deliverBox, open func(*mailboxTree, string) (*mail
 
 // deliverError turns what the mailbox room says into this room's own errors.
 func deliverError(err error) error {
+	if errors.Is(err, errMailboxQuota) {
+		return fmt.Errorf("%w: %w", errDeliverQuota, err)
+	}
 	if errors.Is(err, errMailboxFull) {
 		return fmt.Errorf("%w: %w", errDeliverFull, err)
 	}

@@ -45,6 +45,11 @@ func fileOpen(path string) (*os.File, error) {
 	return f, err
 }
 
+// fileAppend opens an existing file so that each write goes to its end.
+func fileAppend(path string) (*os.File, error) {
+	return fileOpenAs(path, syscall.O_WRONLY|syscall.O_APPEND|syscall.O_CLOEXEC, 0)
+}
+
 // fileOpenAs is os.OpenFile without the five calls by which that tries whether a poller can
 // wait for the file, which is never so for a regular one or a directory: a mailbox is opened
 // file by file.
@@ -190,6 +195,18 @@ func (r *fileReplacement) commit() error {
 		return fmt.Errorf("replacing %s: %w", filepath.Base(r.path), err)
 	}
 	return syncDir(filepath.Dir(r.path))
+}
+
+// commitUnsynced is commit for what can be computed again: it is not synced.
+func (r *fileReplacement) commitUnsynced() error {
+	err := r.File.Close()
+	if err == nil {
+		err = fileRename(r.Name(), r.path)
+	}
+	if err != nil {
+		os.Remove(r.Name())
+	}
+	return err
 }
 
 // abort leaves the old content.

@@ -87,25 +87,27 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"AUTHENTICATE": {imapNotAuthenticated, false, false, (*imapSession).cmdAuthenticate}, // RFC 9051, section 6.2.2; RFC 4959
 		"LOGIN":        {imapNotAuthenticated, false, false, (*imapSession).cmdLogin},        // RFC 9051, section 6.2.3
 
-		"ENABLE":      {imapAuthenticated, false, false, (*imapSession).cmdEnable},   // RFC 9051, section 6.3.1
-		"SELECT":      {imapLoggedIn, false, false, (*imapSession).cmdSelect},        // RFC 9051, section 6.3.2
-		"EXAMINE":     {imapLoggedIn, false, false, (*imapSession).cmdExamine},       // RFC 9051, section 6.3.3
-		"CREATE":      {imapLoggedIn, false, false, (*imapSession).cmdCreate},        // RFC 9051, section 6.3.4; RFC 6154
-		"DELETE":      {imapLoggedIn, false, false, (*imapSession).cmdDelete},        // RFC 9051, section 6.3.5
-		"RENAME":      {imapLoggedIn, false, false, (*imapSession).cmdRename},        // RFC 9051, section 6.3.6
-		"SUBSCRIBE":   {imapLoggedIn, false, false, (*imapSession).cmdSubscribe},     // RFC 9051, section 6.3.7
-		"UNSUBSCRIBE": {imapLoggedIn, false, false, (*imapSession).cmdUnsubscribe},   // RFC 9051, section 6.3.8
-		"LIST":        {imapLoggedIn, false, false, (*imapSession).cmdList},          // RFC 9051, section 6.3.9; RFC 5258, RFC 5819
-		"LSUB":        {imapLoggedIn, false, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
-		"NAMESPACE":   {imapLoggedIn, false, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
-		"STATUS":      {imapLoggedIn, false, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
-		"GETMETADATA": {imapLoggedIn, false, false, (*imapSession).cmdGetMetadata},   // RFC 5464, section 4.2
-		"SETMETADATA": {imapLoggedIn, false, false, (*imapSession).cmdSetMetadata},   // RFC 5464, section 4.3
-		"APPEND":      {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
-		"IDLE":        {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
-		"CHECK":       {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
-		"CLOSE":       {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
-		"UNSELECT":    {imapSelectedState, false, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
+		"ENABLE":       {imapAuthenticated, false, false, (*imapSession).cmdEnable},   // RFC 9051, section 6.3.1
+		"SELECT":       {imapLoggedIn, false, false, (*imapSession).cmdSelect},        // RFC 9051, section 6.3.2
+		"EXAMINE":      {imapLoggedIn, false, false, (*imapSession).cmdExamine},       // RFC 9051, section 6.3.3
+		"CREATE":       {imapLoggedIn, false, false, (*imapSession).cmdCreate},        // RFC 9051, section 6.3.4; RFC 6154
+		"DELETE":       {imapLoggedIn, false, false, (*imapSession).cmdDelete},        // RFC 9051, section 6.3.5
+		"RENAME":       {imapLoggedIn, false, false, (*imapSession).cmdRename},        // RFC 9051, section 6.3.6
+		"SUBSCRIBE":    {imapLoggedIn, false, false, (*imapSession).cmdSubscribe},     // RFC 9051, section 6.3.7
+		"UNSUBSCRIBE":  {imapLoggedIn, false, false, (*imapSession).cmdUnsubscribe},   // RFC 9051, section 6.3.8
+		"LIST":         {imapLoggedIn, false, false, (*imapSession).cmdList},          // RFC 9051, section 6.3.9; RFC 5258, RFC 5819
+		"LSUB":         {imapLoggedIn, false, false, (*imapSession).cmdLsub},          // RFC 3501, section 6.3.9
+		"NAMESPACE":    {imapLoggedIn, false, false, (*imapSession).cmdNamespace},     // RFC 9051, section 6.3.10
+		"STATUS":       {imapLoggedIn, false, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
+		"GETMETADATA":  {imapLoggedIn, false, false, (*imapSession).cmdGetMetadata},   // RFC 5464, section 4.2
+		"SETMETADATA":  {imapLoggedIn, false, false, (*imapSession).cmdSetMetadata},   // RFC 5464, section 4.3
+		"GETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdGetQuota},      // RFC 9208, section 4.1.1
+		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
+		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"IDLE":         {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
+		"CHECK":        {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
+		"CLOSE":        {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
+		"UNSELECT":     {imapSelectedState, false, false, (*imapSession).cmdUnselect}, // RFC 9051, section 6.4.2
 
 		"EXPUNGE":      {imapSelectedState, false, true, (*imapSession).cmdExpunge}, // RFC 9051, section 6.4.3
 		"SEARCH":       {imapSelectedState, true, false, (*imapSession).cmdSearch},  // RFC 9051, section 6.4.4

@@ -35,18 +35,20 @@ func (s *imapSession) cmdAppend() error {
 	}
 	var drafts []*mailboxDraft
 	var flags []mailboxAppendFlags
+	var sum mailboxQuota // of the messages before
 	for len(drafts) == 0 || len(s.r.line) > 0 {
 		var a *imapAppend
 		var draft *mailboxDraft
 		if len(drafts) == imapAppendMost {
 			err = imapNo{imap.ResponseCodeLimit, fmt.Sprintf("one APPEND takes at most %d messages", imapAppendMost)}
 		} else if a, err = s.readAppend(); err == nil {
-			draft, err = s.appendOne(name, a)
+			draft, err = s.appendOne(name, a, mailboxQuota{sum.bytes + a.size, sum.messages + 1})
 		}
 		if err != nil {
 			break
 		}
 		drafts, flags = append(drafts, draft), append(flags, a.flags)
+		sum = mailboxQuota{sum.bytes + a.size, sum.messages + 1}
 	}
 	if err != nil {
 		for _, draft := range drafts {
@@ -96,7 +98,12 @@ func (s *imapSession) cmdReplace() error {
 	case len(view.messages(old)) == 0:
 		return imapNo{imap.ResponseCodeNonExistent, "there is no such message"}
 	}
-	draft, err := s.appendOne(name, a)
+	replaced, err := view.diskSizes(old)
+	if err != nil {
+		return err
+	}
+	// What is replaced makes room (RFC 8508, section 3).
+	draft, err := s.appendOne(name, a, mailboxQuota{a.size - replaced.bytes, 0})
 	if err != nil {
 		return err
 	}
@@ -148,14 +155,14 @@ func (s *imapSession) readAppend() (a *imapAppend, err error) {
 	return a, err
 }
 
-// appendOne takes one message, up to D3. What cannot be taken is refused before the client
+// appendOne takes one message, up to D3; with it, there will be that much more. What cannot be taken is refused before the client
 // sends it.
-func (s *imapSession) appendOne(name string, a *imapAppend) (*mailboxDraft, error) {
+func (s *imapSession) appendOne(name string, a *imapAppend, more mailboxQuota) (*mailboxDraft, error) {
 	folder, err := s.folder(name)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := s.startAppend(folder, a)
+	draft, err := s.startAppend(folder, a, more)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +186,7 @@ func (s *imapSession) appendOne(name string, a *imapAppend) (*mailboxDraft, erro
 }
 
 // startAppend begins a message that may be taken.
-func (s *imapSession) startAppend(folder string, a *imapAppend) (*mailboxDraft, error) {
+func (s *imapSession) startAppend(folder string, a *imapAppend, more mailboxQuota) (*mailboxDraft, error) {
 	switch {
 	case a.utf8 && !s.utf8:
 		return nil, imapBad("ENABLE UTF8=ACCEPT comes before UTF8") // RFC 6855, section 4
@@ -192,7 +199,14 @@ func (s *imapSession) startAppend(folder string, a *imapAppend) (*mailboxDraft, 
 	if errors.Is(err, errMailboxNotFound) {
 		return nil, imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"} // RFC 9051, section 6.3.12
 	}
-	return draft, err
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tree.room(more.bytes, more.messages); err != nil {
+		draft.abort()
+		return nil, err
+	}
+	return draft, nil
 }
 
 // receive copies the literal into the draft. When that fails for a reason of ours,

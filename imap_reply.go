@@ -48,6 +48,8 @@ func imapReply(err error) (no imapNo, ok bool) {
 		return imapNo{imap.ResponseCodeNonExistent, "the mailbox was deleted or renamed"}, true
 	case errors.Is(err, errMailboxReadOnly):
 		return imapNo{"READ-ONLY", "the mailbox is open for reading only"}, true
+	case errors.Is(err, errMailboxQuota):
+		return imapNo{imap.ResponseCodeOverQuota, "there is as much mail as you may have"}, true // RFC 9208, section 4.3.1
 	case errors.Is(err, errMailboxFull):
 		return imapNo{imap.ResponseCodeOverQuota, "there is no space left on the disk"}, true
 	case errors.Is(err, errMailboxKeywords):

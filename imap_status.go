@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 )
 
@@ -8,15 +9,16 @@ import (
 
 // imapStatusItems are what STATUS can be asked for.
 var imapStatusItems = map[string]func(s *imapSession, status *mailboxStatus) uint64{
-	"MESSAGES":      func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.messages) },
-	"RECENT":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.recent) },
-	"UIDNEXT":       func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidNext) },
-	"UIDVALIDITY":   func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidValidity) },
-	"UNSEEN":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.unseen) },
-	"DELETED":       func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deleted) },
-	"SIZE":          func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.size) },
-	"HIGHESTMODSEQ": func(_ *imapSession, st *mailboxStatus) uint64 { return st.modSeq },
-	"APPENDLIMIT":   func(s *imapSession, _ *mailboxStatus) uint64 { return uint64(s.door.appendLimit) },
+	"MESSAGES":        func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.messages) },
+	"RECENT":          func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.recent) },
+	"UIDNEXT":         func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidNext) },
+	"UIDVALIDITY":     func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.uidValidity) },
+	"UNSEEN":          func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.unseen) },
+	"DELETED":         func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deleted) },
+	"DELETED-STORAGE": func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.deletedSize) }, // RFC 9208, section 4.1.4
+	"SIZE":            func(_ *imapSession, st *mailboxStatus) uint64 { return uint64(st.size) },
+	"HIGHESTMODSEQ":   func(_ *imapSession, st *mailboxStatus) uint64 { return st.modSeq },
+	"APPENDLIMIT":     func(s *imapSession, _ *mailboxStatus) uint64 { return uint64(s.door.appendLimit) },
 }
 
 func (s *imapSession) cmdStatus() error {
@@ -84,6 +86,11 @@ func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) 
 	status, err := s.tree.status(folder, withSize)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(items, "DELETED-STORAGE") {
+		if status.deletedSize, err = s.tree.deletedSize(folder); err != nil {
+			return nil, err
+		}
 	}
 	out := append([]byte(nil), "* STATUS "...)
 	out = s.appendName(out, s.clientName(folder))

@@ -24,7 +24,9 @@ func TestImapDialogs(t *testing.T) {
 // testImapDoor is a door to the mail below dir, for alice and bob.
 func testImapDoor(t testing.TB, dir string) *imapDoor {
 	shared := dialogShared(t, dir, func() *testImapShared {
-		return &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
+		shared := &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
+		testQuota(t, shared.store, dialogWith(dir, "quota"))
+		return shared
 	})
 	d := &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",
 		tls: dialogTLS(), plaintext: authPlaintextLoopback, appendLimit: 1 << 20, separator: '/'}

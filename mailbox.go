@@ -72,6 +72,7 @@ type mailboxStore struct {
 	idle    []*mailbox              // loaded without a view, the longest idle first
 	memory  int64                   // of the process, in bytes, that is not to be exceeded
 	summary mailboxSummaryBudget
+	quotaOf func(user string) mailboxQuota // nil: nobody has limits
 
 	signer mailboxSigner // has a mutex of its own
 

@@ -281,6 +281,21 @@ func (mb *mailbox) removeFiles(uids []uint32) error {
 	defer mb.changesMany(len(uids))()
 	inNew, inCur := mb.newUnsynced, false
 	gone := make([]uint32, 0, len(uids))
+	done := mb.tree.changing()
+	var sizes map[uint32]int64
+	if mb.tree.counts() {
+		sizes = make(map[uint32]int64, len(uids))
+		for _, uid := range uids { // as long as the files are there
+			sizes[uid] = mb.diskSizes([]uint32{uid}).bytes
+		}
+	}
+	defer func() {
+		bytes := int64(0)
+		for _, uid := range gone {
+			bytes += sizes[uid]
+		}
+		done(-bytes, -int64(len(gone)))
+	}()
 	removed := func(r *mailboxRecord) {
 		inNew, inCur = inNew || !r.inCur(), inCur || r.inCur()
 		gone = append(gone, r.uid)
@@ -376,6 +391,15 @@ func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mail
 	}
 	v.mb.st.hold(dst)
 	defer v.mb.st.release(dst)
+	if !move || dst.tree != v.mb.tree { // within a user's folders, mail that is moved takes no more
+		sum, err := v.diskSizes(uids)
+		if err == nil {
+			err = dst.tree.room(sum.bytes, sum.messages)
+		}
+		if err != nil {
+			return copied, err
+		}
+	}
 	if dst == v.mb {
 		err = v.locked(func() error { return v.transferLocked(uids, dst, move, &copied) })
 		return copied, err
@@ -488,6 +512,7 @@ type mailboxArrivalKnown struct {
 // durable and then runs done. If fill or the disk fails, the files are removed.
 func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
 	a := &mailboxArrival{mb: mb}
+	noted := a.changing()
 	err := mb.withLock(func(lock *maildirUidlistLock) error {
 		if err := mb.catchUp(); err != nil {
 			return err
@@ -501,6 +526,7 @@ func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
 		}
 		return err
 	})
+	noted(err)
 	if err != nil {
 		return err
 	}
@@ -515,6 +541,25 @@ func (mb *mailbox) arrive(fill, done func(a *mailboxArrival) error) error {
 	}
 	mb.absorb()
 	return done(a)
+}
+
+// changing is mailboxTree.changing for what arrives, and for where it was moved from.
+func (a *mailboxArrival) changing() (noted func(err error)) {
+	done := a.mb.tree.changing()
+	return func(err error) {
+		if err != nil || a.src != nil && a.src.tree == a.mb.tree {
+			done(0, 0)
+			return
+		}
+		bytes := int64(0)
+		for _, f := range a.files {
+			bytes += a.mb.md.diskSize(f.name, f.cur)
+		}
+		done(bytes, int64(len(a.files)))
+		if a.src != nil {
+			a.src.tree.changing()(-bytes, -int64(len(a.files)))
+		}
+	}
 }
 
 // tell gives a new record what is known of file i.

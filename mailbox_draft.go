@@ -99,6 +99,12 @@ func (d *mailboxDraft) abort() { d.draft.abort() }
 // gone without a trace, unless only the last sync failed: then it may be there.
 func mailboxDeliver(drafts []*mailboxDraft) []error {
 	errs := make([]error, len(drafts))
+	sums, done := map[*mailboxTree]mailboxQuota{}, map[*mailboxTree]func(bytes, messages int64){}
+	for _, d := range drafts {
+		if t := d.mb.tree; done[t] == nil {
+			done[t] = t.changing()
+		}
+	}
 	for i, d := range drafts {
 		if d.known != nil { // before the file is seen
 			d.mb.arrives(d.draft.sizedBase(), d.date, d.known)
@@ -106,7 +112,13 @@ func mailboxDeliver(drafts []*mailboxDraft) []error {
 		if _, err := d.draft.deliver(false, 0); err != nil {
 			d.abort()
 			errs[i] = mailboxError(err)
+			continue
 		}
+		sum := sums[d.mb.tree]
+		sums[d.mb.tree] = mailboxQuota{sum.bytes + d.size(), sum.messages + 1}
+	}
+	for t, done := range done {
+		done(sums[t].bytes, sums[t].messages)
 	}
 	synced := map[*mailbox]error{}
 	for i, d := range drafts {

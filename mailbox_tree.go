@@ -18,6 +18,8 @@ type mailboxTree struct {
 	root string
 	news mailboxAnnotationListeners
 
+	quota mailboxQuotaState // has mutexes of its own
+
 	mu       sync.Mutex // guards prepared; held while folders are made, removed, renamed
 	prepared bool
 }
@@ -301,7 +303,9 @@ func (t *mailboxTree) delete(name string) error {
 	if !t.exists(name) {
 		return errMailboxNotFound
 	}
-	if err := maildirRemoveFolder(t.root, mailboxDir(name)); err != nil {
+	err = maildirRemoveFolder(t.root, mailboxDir(name))
+	t.recount()
+	if err != nil {
 		return mailboxError(err)
 	}
 	t.st.forget(filepath.Join(t.root, mailboxDir(name)))
@@ -417,6 +421,7 @@ type mailboxStatus struct {
 	uidNext, uidValidity              uint32
 	modSeq                            uint64
 	size                              int64 // wire sizes summed; only if asked for
+	deletedSize                       int64 // what \Deleted messages take on the disk; set by who asks deletedSize
 }
 
 func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err error) {

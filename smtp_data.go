@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -261,6 +262,9 @@ func (s *smtpSession) delivered(tx *smtpTransaction, i int, err error) *smtp.SMT
 	logNotDelivered(s.log, tx.id, from, to, err)
 	if refusal, ok := err.(*smtp.SMTPError); ok {
 		return refusal
+	}
+	if s.door.kind == smtpLMTP && errors.Is(err, errDeliverQuota) { // this recipient alone
+		return smtpMailboxFull
 	}
 	return smtpDeliverReply(err)
 }

@@ -195,6 +195,9 @@ func (s *smtpSession) cmdRcpt(arg string) error {
 	case err != nil:
 		return fmt.Errorf("recipient: %w", err)
 	}
+	if s.door.deliverer.room(rcpt, s.tx.options.Size) != nil {
+		return smtpMailboxFull
+	}
 	s.tx.rcpts = append(s.tx.rcpts, rcpt)
 	s.reply(250, smtp.EnhancedCode{2, 1, 5}, "Recipient is fine")
 	return nil

@@ -27,6 +27,7 @@ var (
 	smtpNoArgument    = smtpRefusal(501, smtp.EnhancedCode{5, 5, 4}, "This command has no argument")
 	smtpNoRecipients  = smtpRefusal(554, smtp.EnhancedCode{5, 5, 1}, "No valid recipients") // RFC 5321, section 3.3
 	smtpNeedRcpt      = smtpRefusal(503, smtp.EnhancedCode{5, 5, 1}, "No valid recipients") // RFC 2033, section 4.2
+	smtpMailboxFull   = smtpRefusal(552, smtp.EnhancedCode{5, 2, 2}, "The mailbox is full") // RFC 1870, section 6
 	smtpTooLarge      = smtpRefusal(552, smtp.EnhancedCode{5, 3, 4}, "Message too large")   // RFC 1870, section 6
 )
 
@@ -55,6 +56,8 @@ func smtpDeliverReply(err error) *smtp.SMTPError {
 	switch {
 	case errors.Is(err, errDeliverLoop):
 		return smtpRefusal(554, smtp.EnhancedCode{5, 4, 6}, "Too many Received lines: this mail goes round in circles") // RFC 5321, section 6.3
+	case errors.Is(err, errDeliverQuota): // of one of several recipients, perhaps: none has the message
+		return smtpRefusal(452, smtp.EnhancedCode{4, 2, 2}, "The mailbox is full, try again later")
 	case errors.Is(err, errDeliverFull):
 		return smtpRefusal(452, smtp.EnhancedCode{4, 3, 1}, "No space left, try again later")
 	}

@@ -27,6 +27,7 @@ func serveSmtpKind(t *testing.T, dir string, c net.Conn, kind smtpKind) {
 			"about":            {"round"},
 			"carol":            {"carol", "alice+copies"},
 		}, dialogWith(dir, "catch_all"))
+		testQuota(t, d.deliverer.store, dialogWith(dir, "quota"))
 		d.kind = kind
 		if dialogWith(dir, "kind") == "submission" {
 			d.kind = smtpSubmission
