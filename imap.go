@@ -104,6 +104,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"GETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdGetQuota},      // RFC 9208, section 4.1.1
 		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
 		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"NOTIFY":       {imapLoggedIn, false, false, (*imapSession).cmdNotify},        // RFC 5465, section 3.1
 		"IDLE":         {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
 		"CHECK":        {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
 		"CLOSE":        {imapSelectedState, false, false, (*imapSession).cmdClose},    // RFC 9051, section 6.4.1
@@ -145,6 +146,7 @@ type imapSession struct {
 	selected  *imapSelected          // nil unless a mailbox is; replaced whole
 	rev2      bool                   // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
 	condstore bool                   // the client knows of mod-sequences (RFC 7162, section 3.1)
+	notify    *imapNotify            // what NOTIFY has asked for; nil before the first
 	qresync   bool                   // ENABLE QRESYNC: VANISHED instead of EXPUNGE
 	utf8      bool                   // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
 
@@ -162,7 +164,8 @@ type imapSelected struct {
 	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
 	last     imapTree // of the message whose parts were read last
 	contexts []*imapContext
-	heldBack bool // the client was told a lower HIGHESTMODSEQ, since expunges are held back
+	mine     []uint32 // UIDs of messages that the client has brought itself and was not told of yet
+	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since expunges are held back
 }
 
 // byUID tells whether the command that is running takes UIDs.
@@ -173,7 +176,7 @@ func (d *imapDoor) serve(c *conn) {
 	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapNotAuthenticated}
 	c.timeout = imapLoginTime // within a command, too
 	defer c.Close()
-	defer s.unselect()
+	defer func() { s.unselect(); s.unlisten() }()
 	defer s.ignoreMetadata()
 	c.WriteString("* OK [CAPABILITY ")
 	c.WriteString(s.capabilities())
@@ -215,6 +218,10 @@ func (s *imapSession) wait() error {
 	if s.c.buffered() > 0 {
 		return nil
 	}
+	next, err := s.tellBetween()
+	if err != nil {
+		return err
+	}
 	if err := s.c.flush(); err != nil {
 		return err
 	}
@@ -223,8 +230,18 @@ func (s *imapSession) wait() error {
 		most = imapLoginTime
 	}
 	for until := time.Now().Add(most); ; {
-		switch err := s.c.wait(max(time.Until(until), time.Millisecond)); {
-		case errors.Is(err, errWoken): // there is news, which waits for a command
+		if next.IsZero() || next.After(until) {
+			next = until
+		}
+		switch err := s.c.wait(max(time.Until(next), time.Millisecond)); {
+		case errors.Is(err, errWoken), errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
+			// Without NOTIFY, news waits for a command.
+			if next, err = s.tellBetween(); err == nil {
+				err = s.c.flush()
+			}
+			if err != nil {
+				return err
+			}
 		case err == nil && s.c.skipFlush():
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return s.bye(fmt.Sprintf("[INACTIVE] you were silent for %.0f minutes", most.Minutes()), err)
@@ -306,6 +323,9 @@ func (s *imapSession) tellBefore(command imapCommand, outcome error) error {
 	}
 	if s.selected == nil || errors.As(outcome, &bad) || errors.As(outcome, &bye) {
 		return outcome
+	}
+	if !s.notify.wantsMessages() && !command.expunges && !errors.Is(outcome, errMailboxGone) {
+		return outcome // RFC 5465, section 3.1: the client wants to hear of what it does itself only
 	}
 	vanished, err := s.tell(!command.usesSeqs)
 	if errors.Is(err, errMailboxGone) {
@@ -396,12 +416,12 @@ func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 		s.c.printf("* %d RECENT", changes.recent)
 	}
 	sel.recent = changes.recent
-	if len(changes.changed) > 0 {
+	if len(changes.changed) > 0 && s.notify.wantsFlags() {
 		s.tellFlags(changes.changed)
 	}
 	s.tellContexts(changes, before) // after EXISTS (RFC 5267, section 4.3.3)
 	s.tellHeldBack()
-	return len(changes.expunged) > 0, nil
+	return len(changes.expunged) > 0, s.tellArrived(before)
 }
 
 // tellExpunged tells what is gone, by numbers or by UIDs (RFC 7162, section 3.2.10).
@@ -444,7 +464,7 @@ func (s *imapSession) tellFlags(uids []uint32) {
 	s.tellKeywords()
 	sel := s.selected
 	list := sel.view.uids()
-	withUID := s.rev2 || s.byUID() || s.condstore // RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
+	withUID := s.rev2 || s.byUID() || s.condstore || s.notify != nil // RFC 5465, section 5.1; RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
 	i := 0
 	var out []byte
 	for _, m := range sel.view.messages(uids) {

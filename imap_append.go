@@ -60,6 +60,7 @@ func (s *imapSession) cmdAppend() error {
 	if err != nil {
 		return err
 	}
+	s.brought(name, uids)
 	code := fmt.Appendf(nil, "APPENDUID %d ", validity) // RFC 4315, section 3
 	return imapOK{string(imapAppendSet(code, uids)), "APPEND completed"}
 }
@@ -115,6 +116,7 @@ func (s *imapSession) cmdReplace() error {
 	if err != nil {
 		return err
 	}
+	s.brought(name, uids)
 	s.c.printf("* OK [APPENDUID %d %d] this replaces it", validity, uids[0]) // before the EXPUNGE (RFC 8508, section 4.3)
 	return view.remove(old)
 }
@@ -206,6 +208,7 @@ func (s *imapSession) startAppend(folder string, a *imapAppend, more mailboxQuot
 		draft.abort()
 		return nil, err
 	}
+	draft.by = s.listener()
 	return draft, nil
 }
 

@@ -74,6 +74,7 @@ var imapCapabilities = []imapCapability{
 	{name: "THREAD=REFS", states: imapLoggedIn},
 	{name: "I18NLEVEL=1", states: imapLoggedIn},
 	{name: "OBJECTID", states: imapLoggedIn},
+	{name: "NOTIFY", states: imapLoggedIn},
 }
 
 // capabilities are those that hold in this state, in one line.

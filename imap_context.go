@@ -24,6 +24,9 @@ type imapContext struct {
 	needles []string
 	order   []imapSortKey // nil: the mailbox's order
 	hits    []uint32      // UIDs, in that order
+
+	items *imapFetchItems // told of results that are new messages; nil: nothing
+	won   []uint32        // UIDs of the results that came in last, ascending
 }
 
 const (
@@ -33,8 +36,12 @@ const (
 )
 
 // context begins to keep a search up to date that has found hits, if the client asked for it.
-func (s *imapSession) context(search *imapSearch, order []imapSortKey, hits []int) {
+func (s *imapSession) context(search *imapSearch, items *imapFetchItems, order []imapSortKey, hits []int) {
 	sel := s.selected
+	if !s.notify.wantsMessages() {
+		s.noUpdate(s.tag, "NOTIFY does not ask for this mailbox")
+		return
+	}
 	kept := len(hits)
 	for _, c := range sel.contexts {
 		kept += len(c.hits)
@@ -43,7 +50,7 @@ func (s *imapSession) context(search *imapSearch, order []imapSortKey, hits []in
 		s.noUpdate(s.tag, "too many contexts")
 		return
 	}
-	c := &imapContext{tag: s.tag, byUID: s.byUID(), key: search.key, needles: search.needles, hits: search.numbers(hits, true)}
+	c := &imapContext{tag: s.tag, byUID: s.byUID(), items: items, key: search.key, needles: search.needles, hits: search.numbers(hits, true)}
 	c.key.each(func(k *imapSearchKey) { k.freeze(search.view.uids()) })
 	for _, k := range order {
 		c.order = append(c.order, imapSortKey{imapSortKind: k.imapSortKind, reverse: k.reverse})
@@ -180,6 +187,7 @@ func (c *imapContext) update(s *imapSession, touched []uint32) (out []byte, err 
 	}
 	slices.Sort(lost)
 	slices.Sort(won)
+	c.won = won
 	out = c.remove(nil, lost, uids)
 	return c.add(out, won, s)
 }

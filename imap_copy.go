@@ -49,6 +49,7 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	} else if err != nil {
 		return err
 	}
+	s.brought(name, copied.to)
 	switch {
 	case len(copied.from) == 0:
 		return imapOK{"", "there are no such messages"}

@@ -39,7 +39,8 @@ func (s *imapSession) cmdCreate() error {
 	if err != nil {
 		return err
 	}
-	if err := s.tree.create(folder, use); err != nil {
+	err = s.doing(mailboxNews{kind: mailboxMade, name: folder}, func() error { return s.tree.create(folder, use) })
+	if err != nil {
 		return err
 	}
 	id, err := s.tree.objectID(folder)
@@ -105,7 +106,7 @@ func (s *imapSession) cmdDelete() error {
 		s.unselect()
 		s.c.printf("* OK [CLOSED] the mailbox is deleted")
 	}
-	return s.tree.delete(folder)
+	return s.doing(mailboxNews{kind: mailboxDeleted, name: folder}, func() error { return s.tree.delete(folder) })
 }
 
 func (s *imapSession) cmdRename() error {
@@ -138,7 +139,7 @@ func (s *imapSession) cmdRename() error {
 		s.unselect()
 		s.c.printf("* OK [CLOSED] the mailbox is renamed")
 	}
-	return s.tree.rename(from, to)
+	return s.doing(mailboxNews{kind: mailboxRenamed, name: to, old: from}, func() error { return s.tree.rename(from, to) })
 }
 
 // cmdSubscribe takes names of folders that do not exist, too: a client may restore
@@ -148,7 +149,7 @@ func (s *imapSession) cmdSubscribe() error {
 	if err != nil {
 		return err
 	}
-	return s.tree.subscribe(folder, true)
+	return s.doing(mailboxNews{kind: mailboxSubscribed, name: folder}, func() error { return s.tree.subscribe(folder, true) })
 }
 
 func (s *imapSession) cmdUnsubscribe() error {
@@ -156,7 +157,7 @@ func (s *imapSession) cmdUnsubscribe() error {
 	if err != nil {
 		return err
 	}
-	err = s.tree.subscribe(folder, false)
+	err = s.doing(mailboxNews{kind: mailboxSubscribed, name: folder}, func() error { return s.tree.subscribe(folder, false) })
 	if errors.Is(err, errMailboxName) {
 		return nil // such a name was never subscribed to
 	}

@@ -24,10 +24,12 @@ func (s *imapSession) cmdIdle() error {
 	told := time.Now()
 	for {
 		s.tellMetadata()
-		if s.selected != nil {
-			if _, err := s.tell(true); err != nil {
-				return s.leaveIdle(err)
-			}
+		next, err := s.tellNotified(true)
+		if s.selected != nil && s.notify == nil {
+			_, err = s.tell(true)
+		}
+		if err != nil {
+			return s.leaveIdle(err)
 		}
 		if s.c.unsent() {
 			told = time.Now()
@@ -35,10 +37,14 @@ func (s *imapSession) cmdIdle() error {
 		if err := s.c.flush(); err != nil {
 			return s.r.fail(err)
 		}
-		switch err := s.c.wait(max(time.Until(told.Add(imapIdleTell)), time.Millisecond)); {
+		if still := told.Add(imapIdleTell); next.IsZero() || next.After(still) {
+			next = still
+		}
+		switch err := s.c.wait(max(time.Until(next), time.Millisecond)); {
 		case err == nil:
 			return s.endIdle()
 		case errors.Is(err, errWoken):
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(told.Add(imapIdleTell)): // a folder is due
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			s.c.printf("* OK Still here")
 		case errors.Is(err, errShutdown):

@@ -152,6 +152,7 @@ func (s *imapSession) cmdUnauthenticate() error {
 		return err
 	}
 	s.unselect()
+	s.unlisten()
 	s.ignoreMetadata()
 	*s = imapSession{door: s.door, c: s.c, r: s.r, state: imapNotAuthenticated, tag: s.tag, name: s.name}
 	s.c.timeout = imapLoginTime
@@ -307,7 +308,7 @@ func (s *imapSession) cmdEnable() error {
 			s.rev2, s.utf8 = true, true
 			enabled += " IMAP4rev2"
 		case (word == "METADATA" || word == "METADATA-SERVER") && !strings.Contains(enabled+" ", " "+word+" "):
-			s.enableMetadata() // RFC 5464, section 4.1
+			s.hearMetadata() // RFC 5464, section 4.1
 			enabled += " " + word
 		case word == "UTF8=ACCEPT" && !strings.Contains(enabled, word):
 			s.utf8 = true

@@ -369,13 +369,16 @@ func (s *imapSession) tellMetadata() {
 		return
 	}
 	for _, c := range s.news.take() {
+		if !s.notify.wantsMetadata(s, c.folder) {
+			continue
+		}
 		out := append(s.appendMetadataName(nil, c.folder), ' ')
 		s.c.Write(append(imapAppendAstring(out, c.entry), "\r\n"...))
 	}
 }
 
-// enableMetadata begins to listen for changes by others.
-func (s *imapSession) enableMetadata() {
+// hearMetadata begins to listen for changes by others.
+func (s *imapSession) hearMetadata() {
 	if s.news == nil {
 		s.news = s.tree.listenAnnotations(s.user, s.c.wake)
 	}

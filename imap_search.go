@@ -32,7 +32,7 @@ func (s *imapSession) cmdSearch() error {
 	}
 	s.tellFound(search, ret, hits, "SEARCH")
 	if ret.update {
-		s.context(search, nil, hits)
+		s.context(search, ret.items, nil, hits)
 	}
 	return nil
 }
@@ -382,7 +382,8 @@ type imapSearchReturn struct {
 
 	part imapPart // PARTIAL
 
-	context, update bool // RFC 5267, section 4; the first is a hint that is not taken
+	context, update bool            // RFC 5267, section 4; the first is a hint that is not taken
+	items           *imapFetchItems // what UPDATE tells of new messages (RFC 5465, section 7)
 }
 
 // hasData tells whether the answer has data items.

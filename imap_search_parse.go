@@ -145,6 +145,10 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 			ret.context = true
 		case "UPDATE":
 			ret.update = true
+			if err == nil && len(r.line) > 1 && r.line[0] == ' ' && r.line[1] == '(' { // RFC 5465, section 7
+				r.take(' ')
+				ret.items, err = r.readFetchItems(false)
+			}
 		case "PARTIAL":
 			if ret.part.given() {
 				return imapBad("one PARTIAL is enough") // RFC 9394, section 3.1

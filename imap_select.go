@@ -41,6 +41,8 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 		return err
 	}
 	s.selected, s.state = &imapSelected{view: view}, imapSelectedState
+	view.by = s.listener()
+	view.by.opens(view.name())
 	changes, err := view.sync(true)
 	if err != nil {
 		s.unselect()
@@ -140,6 +142,7 @@ func (s *imapSession) tellKeywords() {
 // unselect leaves the selected mailbox, if there is one.
 func (s *imapSession) unselect() {
 	if s.selected != nil {
+		s.listener().leaves(s.selected.view)
 		s.selected.view.close()
 		s.selected = nil
 		s.state = imapAuthenticated

@@ -92,6 +92,17 @@ func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) 
 			return nil, err
 		}
 	}
+	id := ""
+	if slices.Contains(items, "MAILBOXID") { // RFC 8474, section 4.3
+		if id, err = s.tree.objectID(folder); err != nil {
+			return nil, err
+		}
+	}
+	return s.statusResponse(folder, items, &status, id), nil
+}
+
+// statusResponse is a STATUS response; id is what MAILBOXID tells.
+func (s *imapSession) statusResponse(folder string, items []string, status *mailboxStatus, id string) []byte {
 	out := append([]byte(nil), "* STATUS "...)
 	out = s.appendName(out, s.clientName(folder))
 	out = append(out, " ("...)
@@ -101,15 +112,11 @@ func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) 
 		}
 		out = append(out, item...)
 		out = append(out, ' ')
-		if item == "MAILBOXID" { // RFC 8474, section 4.3
-			id, err := s.tree.objectID(folder)
-			if err != nil {
-				return nil, err
-			}
+		if item == "MAILBOXID" {
 			out = append(append(append(out, '('), imapMailboxID(id)...), ')')
 			continue
 		}
-		out = strconv.AppendUint(out, imapStatusItems[item](s, &status), 10)
+		out = strconv.AppendUint(out, imapStatusItems[item](s, status), 10)
 	}
-	return append(out, ")\r\n"...), nil
+	return append(out, ")\r\n"...)
 }

@@ -186,6 +186,7 @@ func (st *mailboxStore) forget(path string) {
 	wake := mb.others(nil)
 	mb.mu.Unlock()
 	wake()
+	mb.markListeners(mailboxSomething, nil, 0)
 }
 
 // forgetAll drops the mailboxes of a user whose Maildir is gone.

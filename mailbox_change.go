@@ -407,9 +407,9 @@ func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mail
 	// Both are locked, always in the same order, so that nobody sees half of it.
 	inner := func() error { return v.transferLocked(uids, dst, move, &copied) }
 	if dst.md.path < v.mb.md.path {
-		err = dst.locked(nil, func() error { return v.locked(inner) })
+		err = dst.lockedBy(nil, v.by, func() error { return v.locked(inner) })
 	} else {
-		err = v.locked(func() error { return dst.locked(nil, inner) })
+		err = v.locked(func() error { return dst.lockedBy(nil, v.by, inner) })
 	}
 	return copied, err
 }

@@ -11,7 +11,8 @@ type mailboxDraft struct {
 	mb    *mailbox
 	draft *maildirDraft
 	date  time.Time
-	known *mailboxKnown // nil if it could not be found out
+	known *mailboxKnown    // nil if it could not be found out
+	by    *mailboxListener // of the session that appends it, if it listens
 }
 
 // mailboxKnown is what is found out of a message while it comes in.
@@ -88,7 +89,7 @@ func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error
 	if err != nil {
 		return nil, mb.failed(err)
 	}
-	return &mailboxDraft{mb, linked, d.date, d.known}, nil
+	return &mailboxDraft{mb: mb, draft: linked, date: d.date, known: d.known}, nil
 }
 
 // abort gives the message up; nothing of it is left.
@@ -148,7 +149,7 @@ func mailboxAppend(drafts []*mailboxDraft, flags []mailboxAppendFlags) (uidValid
 	mb := drafts[0].mb
 	mb.st.hold(mb)
 	defer mb.st.release(mb)
-	err = mb.locked(nil, func() error {
+	err = mb.lockedBy(nil, drafts[0].by, func() error {
 		bits := make([]mailboxFlags, len(drafts))
 		for i, f := range flags {
 			keywords, err := mb.keywordFlags(f.keywords, true)

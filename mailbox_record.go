@@ -63,6 +63,11 @@ type mailbox struct {
 	summaries map[uint32]*messageSummary // while there is no index
 	timer     *time.Timer                // refreshes for sessions that wait; nil until needed
 	timerAt   time.Time                  // when; zero if it is not set
+
+	listenMu           sync.Mutex // guards all below; of other locks only a listener's is taken while it is held
+	listeners          map[*mailboxListener]*mailboxListened
+	heardNew, heardCur time.Time // new/ and cur/ when listeners were told last of what polling found
+	heardAt            time.Time // and when that was
 }
 
 // mailboxRecord is one message, small: with its name it is to stay below 100

@@ -34,20 +34,32 @@ const (
 // locked runs f with the mailbox refreshed and locked, and wakes the other
 // sessions if anything has changed by then.
 func (mb *mailbox) locked(v *mailboxView, f func() error) error {
+	return mb.lockedBy(v, nil, f)
+}
+
+// lockedBy is locked for a session that listens to this folder and does not want to hear what
+// it does itself.
+func (mb *mailbox) lockedBy(v *mailboxView, by *mailboxListener, f func() error) error {
 	mb.mu.Lock()
-	before := mb.modSeq
+	before, loaded := mb.modSeq, mb.loaded
 	err := mb.refresh()
-	failed := err != nil
+	failed, found := err != nil, mb.modSeq
 	if !failed {
 		err = f()
 	}
-	wake := func() {}
-	if mb.modSeq != before {
+	wake, after := func() {}, mb.modSeq
+	if after != before {
 		wake = mb.others(v)
 	}
 	mb.schedule(failed)
 	mb.mu.Unlock()
 	wake()
+	if loaded && found != before {
+		mb.markListeners(found, nil, 0)
+	}
+	if after != found {
+		mb.markListeners(after, by, found)
+	}
 	return mb.failed(err)
 }
 
@@ -75,8 +87,13 @@ func (mb *mailbox) schedule(failed bool) {
 }
 
 // poke has the mailbox refreshed soon, in another goroutine, if a session wants
-// to hear of changes.
+// to hear of changes. Those that only listen look for themselves.
 func (mb *mailbox) poke(after time.Duration) {
+	mb.markListeners(mailboxSomething, nil, 0)
+	mb.refreshSoon(after)
+}
+
+func (mb *mailbox) refreshSoon(after time.Duration) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	mb.refreshBy(time.Now().Add(after))
@@ -88,18 +105,26 @@ func (mb *mailbox) refreshBy(at time.Time) {
 	if !mb.timerAt.IsZero() && !at.Before(mb.timerAt) {
 		return
 	}
-	for v := range mb.views {
-		if v.notify == nil {
-			continue
-		}
-		mb.timerAt = at
-		if mb.timer == nil {
-			mb.timer = time.AfterFunc(time.Until(at), mb.refreshForOthers)
-		} else {
-			mb.timer.Reset(time.Until(at))
-		}
+	if !mb.awaited() {
 		return
 	}
+	mb.timerAt = at
+	if mb.timer == nil {
+		mb.timer = time.AfterFunc(time.Until(at), mb.refreshForOthers)
+	} else {
+		mb.timer.Reset(time.Until(at))
+	}
+}
+
+// awaited tells whether sessions wait for changes here. For those that only listen nothing is
+// loaded.
+func (mb *mailbox) awaited() bool {
+	for v := range mb.views {
+		if v.notify != nil {
+			return true
+		}
+	}
+	return mb.loaded && mb.heard()
 }
 
 // refreshForOthers is what the timer does.
@@ -108,7 +133,7 @@ func (mb *mailbox) refreshForOthers() {
 	defer mb.st.release(mb)
 	mb.mu.Lock()
 	mb.timerAt = time.Time{}
-	watched := len(mb.views) > 0
+	watched := len(mb.views) > 0 || mb.awaited()
 	mb.mu.Unlock()
 	if !watched {
 		return

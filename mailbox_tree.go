@@ -22,6 +22,9 @@ type mailboxTree struct {
 
 	mu       sync.Mutex // guards prepared; held while folders are made, removed, renamed
 	prepared bool
+
+	listenMu  sync.Mutex // guards all below
+	listeners map[*mailboxListener]struct{}
 }
 
 type mailboxSpecial struct {
@@ -247,16 +250,29 @@ func (t *mailboxTree) subscribe(name string, on bool) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return mailboxError(maildirSubscribe(t.root, on, mailboxEncodeName(name)))
+	before, err := t.subscriptions()
+	if err == nil {
+		err = maildirSubscribe(t.root, on, mailboxEncodeName(name))
+	}
+	if err == nil && slices.Contains(before, name) != on {
+		t.announce(mailboxNews{kind: mailboxSubscribed, name: name})
+	}
+	return mailboxError(err)
 }
 
 // create makes a folder (and none of its parents); use is a special use or "".
 // A use that another folder had goes over to the new one.
 func (t *mailboxTree) create(name, use string) error {
+	return t.make(name, use, mailboxNews{kind: mailboxMade})
+}
+
+// make is create, and tells listeners something.
+func (t *mailboxTree) make(name, use string, news mailboxNews) error {
 	name, err := mailboxCleanName(name)
 	if err != nil {
 		return err
 	}
+	news.name = name
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.exists(name) {
@@ -265,6 +281,7 @@ func (t *mailboxTree) create(name, use string) error {
 	if err := maildirCreate(filepath.Join(t.root, mailboxDir(name)), false); err != nil {
 		return mailboxError(err)
 	}
+	defer t.announce(news)
 	if use == "" {
 		return nil
 	}
@@ -309,6 +326,7 @@ func (t *mailboxTree) delete(name string) error {
 		return mailboxError(err)
 	}
 	t.st.forget(filepath.Join(t.root, mailboxDir(name)))
+	defer t.announce(mailboxNews{kind: mailboxDeleted, name: name})
 	return t.setUse(func(uses map[string]string) {
 		for use, of := range uses {
 			if of == name {
@@ -360,7 +378,11 @@ func (t *mailboxTree) rename(from, to string) error {
 	if !known {
 		return errMailboxNotFound
 	}
-	return t.renameAll(moves)
+	err = t.renameAll(moves)
+	if err == nil {
+		t.announce(mailboxNews{kind: mailboxRenamed, name: to, old: from})
+	}
+	return err
 }
 
 func (t *mailboxTree) renameAll(moves [][2]string) error {
@@ -384,7 +406,7 @@ func (t *mailboxTree) renameAll(moves [][2]string) error {
 }
 
 func (t *mailboxTree) renameInbox(to string) error {
-	if err := t.create(to, ""); err != nil {
+	if err := t.make(to, "", mailboxNews{kind: mailboxRenamed, old: "INBOX"}); err != nil {
 		return err
 	}
 	v, err := t.view("INBOX", false, nil)
@@ -435,22 +457,7 @@ func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err 
 	v := &mailboxView{mb: mb, only: true}
 	err = mb.locked(nil, func() error {
 		v.epoch = mb.epoch
-		status = mailboxStatus{messages: len(mb.records), recent: mb.unread, uidNext: mb.uidNext(),
-			uidValidity: mb.list.validity, modSeq: mb.modSeq}
-		for i := range mb.records {
-			r := &mb.records[i]
-			if r.flags&maildirFlagSeen == 0 {
-				status.unseen++
-			}
-			if r.flags&maildirFlagTrashed != 0 {
-				status.deleted++
-			}
-			if r.size < 0 {
-				unknown = append(unknown, r.uid)
-			} else {
-				status.size += r.size
-			}
-		}
+		status, unknown = mb.status()
 		return nil
 	})
 	if err != nil || !size || len(unknown) == 0 {
@@ -464,4 +471,25 @@ func (t *mailboxTree) status(name string, size bool) (status mailboxStatus, err 
 		status.size += n
 	}
 	return status, nil
+}
+
+// status counts what is in memory; unknown are the messages whose size is not known.
+func (mb *mailbox) status() (status mailboxStatus, unknown []uint32) {
+	status = mailboxStatus{messages: len(mb.records), recent: mb.unread, uidNext: mb.uidNext(),
+		uidValidity: mb.list.validity, modSeq: mb.modSeq}
+	for i := range mb.records {
+		r := &mb.records[i]
+		if r.flags&maildirFlagSeen == 0 {
+			status.unseen++
+		}
+		if r.flags&maildirFlagTrashed != 0 {
+			status.deleted++
+		}
+		if r.size < 0 {
+			unknown = append(unknown, r.uid)
+		} else {
+			status.size += r.size
+		}
+	}
+	return status, unknown
 }

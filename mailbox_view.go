@@ -19,6 +19,7 @@ type mailboxView struct {
 	only   bool // read-only
 	keep   bool // new mail stays in new/
 	notify func()
+	by     *mailboxListener // of the same session, if it listens
 	closed bool
 
 	list   []uint32 // UIDs by sequence number; shared with mb and never written to

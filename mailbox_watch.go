@@ -194,6 +194,7 @@ func (w *mailboxWatcher) poll() {
 	}
 	w.mu.Unlock()
 	for _, mb := range polled {
-		mb.poke(0)
+		mb.pollListeners()
+		mb.refreshSoon(0)
 	}
 }
