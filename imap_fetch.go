@@ -282,21 +282,14 @@ func (f *imapFetch) markSeen(messages []mailboxMessage) (marked []bool) {
 		f.fail(err)
 		return nil
 	}
+	// What is told now is what there is now, since others may have changed it: flags and mod-sequence belong together.
 	marked = make([]bool, len(messages))
-	if f.modSeqs { // theirs are new
-		i := 0
-		for _, m := range f.view.messages(unseen) {
-			for messages[i].uid < m.uid {
-				i++
-			}
-			messages[i].modSeq = m.modSeq
+	i := 0
+	for _, m := range f.view.messages(unseen) {
+		for messages[i].uid < m.uid {
+			i++
 		}
-	}
-	for i := range messages {
-		if messages[i].flags&mailboxFlagSeen == 0 {
-			messages[i].flags |= mailboxFlagSeen
-			marked[i] = true
-		}
+		messages[i].flags, messages[i].modSeq, marked[i] = m.flags, m.modSeq, true
 	}
 	return marked
 }
