@@ -149,6 +149,7 @@ type imapSession struct {
 	notify    *imapNotify            // what NOTIFY has asked for; nil before the first
 	qresync   bool                   // ENABLE QRESYNC: VANISHED instead of EXPUNGE
 	utf8      bool                   // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
+	uidOnly   bool                   // ENABLE UIDONLY (RFC 9586): no message numbers in either direction
 
 	tag  string
 	name string // of the command that is running, such as "UID FETCH"
@@ -301,6 +302,9 @@ func (s *imapSession) readCommand() (command imapCommand, err error) {
 		}
 		return command, imapBad("select a mailbox first")
 	}
+	if s.uidOnly && imapTakesNumbers(s.name) {
+		return command, errImapUIDRequired // before a literal is asked for
+	}
 	return command, nil
 }
 
@@ -432,7 +436,7 @@ func (s *imapSession) tellExpunged(changes mailboxChanges) {
 	sel := s.selected
 	sel.forget(changes.expunged)
 	sel.exists -= len(changes.expunged)
-	if s.qresync {
+	if s.qresync || s.uidOnly { // RFC 9586, section 3.4
 		s.c.Write(append(imapAppendSet([]byte("* VANISHED "), changes.expunged), "\r\n"...))
 		return
 	}
@@ -464,7 +468,7 @@ func (s *imapSession) tellFlags(uids []uint32) {
 	s.tellKeywords()
 	sel := s.selected
 	list := sel.view.uids()
-	withUID := s.rev2 || s.byUID() || s.condstore || s.notify != nil // RFC 5465, section 5.1; RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
+	withUID := !s.uidOnly && (s.rev2 || s.byUID() || s.condstore || s.notify != nil) // RFC 5465, section 5.1; RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
 	i := 0
 	var out []byte
 	for _, m := range sel.view.messages(uids) {
@@ -474,9 +478,7 @@ func (s *imapSession) tellFlags(uids []uint32) {
 		if i == len(list) || list[i] != m.uid {
 			continue
 		}
-		out = append(out[:0], "* "...)
-		out = strconv.AppendInt(out, int64(i+1), 10)
-		out = append(out, " FETCH ("...)
+		out = imapAppendFetch(out[:0], i+1, m.uid, s.uidOnly)
 		if withUID {
 			out = append(out, "UID "...)
 			out = strconv.AppendUint(out, uint64(m.uid), 10)

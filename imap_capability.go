@@ -50,6 +50,7 @@ var imapCapabilities = []imapCapability{
 	{name: "UTF8=ACCEPT", states: imapLoggedIn},
 	{name: "CONDSTORE", states: imapLoggedIn},
 	{name: "QRESYNC", states: imapLoggedIn, needs: "CONDSTORE"},
+	{name: "UIDONLY", states: imapLoggedIn},
 	{name: "METADATA", states: imapLoggedIn},
 	{name: "METADATA-SERVER", states: imapLoggedIn},
 	{name: "FILTERS", states: imapLoggedIn, needs: "METADATA-SERVER"},

@@ -25,7 +25,7 @@ func (s *imapSession) cmdFetch() error {
 	if err != nil {
 		return err
 	}
-	items, err := s.r.readFetchItems(s.byUID())
+	items, err := s.r.readFetchItems(s.byUID() && !s.uidOnly)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,8 @@ func (s *imapSession) cmdFetch() error {
 
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
-	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, utf8: s.utf8, modSeqs: s.condstore}
+	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, utf8: s.utf8,
+		modSeqs: s.condstore, uidOnly: s.uidOnly}
 }
 
 // has tells whether an item is among them.
@@ -143,6 +144,7 @@ type imapFetch struct {
 
 	utf8 bool // it takes UTF-8 in quotes
 
+	uidOnly bool // messages are told by UID
 	modSeqs bool // the client knows of mod-sequences
 	changed bool // only messages with a mod-sequence above since are told
 	since   uint64
@@ -383,9 +385,7 @@ func (f *imapFetch) fail(err error) {
 func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool) error {
 	defer body.close()
 	start, given := len(f.out), f.given
-	f.out = append(f.out, "* "...)
-	f.out = strconv.AppendInt(f.out, int64(seq), 10)
-	f.out = append(f.out, " FETCH ("...)
+	f.out = imapAppendFetch(f.out, seq, m.uid, f.uidOnly)
 	first := true
 	for i := range f.items.list {
 		item := &f.items.list[i]
@@ -418,7 +418,7 @@ func (f *imapFetch) row(seq int, m *mailboxMessage, body *imapBody, marked bool)
 // tellMarked tells that the flags of a message have changed, since it was read, as far as the
 // items do not.
 func (f *imapFetch) tellMarked(m *mailboxMessage, first bool) bool {
-	if f.modSeqs && !f.items.has(imapFetchUID) { // RFC 7162, section 3.2.4, as below
+	if f.modSeqs && !f.uidOnly && !f.items.has(imapFetchUID) { // RFC 7162, section 3.2.4, as below
 		f.separate(first)
 		f.out = strconv.AppendUint(append(f.out, "UID "...), uint64(m.uid), 10)
 		first = false

@@ -319,6 +319,9 @@ func (s *imapSession) cmdEnable() error {
 		case word == "QRESYNC" && !s.qresync: // RFC 7162, section 3.2.3
 			s.condstore, s.qresync = true, true
 			enabled += " QRESYNC"
+		case word == "UIDONLY" && !s.uidOnly: // RFC 9586, section 3.1
+			s.uidOnly = true
+			enabled += " UIDONLY"
 		}
 	}
 	s.c.printf("* ENABLED%s", enabled)

@@ -75,6 +75,9 @@ func (s *imapSession) readSelectParameters() (condstore bool, resync *imapResync
 				return err
 			}
 			resync, err = s.r.readResync()
+			if err == nil && s.uidOnly && len(resync.seqs.ranges) > 0 {
+				err = errImapUIDRequired // RFC 9586, section 3.7
+			}
 			return err
 		}
 		return imapBad("there is no such parameter")
@@ -165,9 +168,11 @@ func (s *imapSession) resync(q *imapResync) error {
 		return err
 	}
 	items := &imapFetchItems{}
-	for _, kind := range []imapFetchKind{imapFetchUID, imapFetchFlags, imapFetchModSeq} {
-		items.addPlain(kind)
+	if !s.uidOnly {
+		items.addPlain(imapFetchUID)
 	}
+	items.addPlain(imapFetchFlags)
+	items.addPlain(imapFetchModSeq)
 	f := s.newFetch(items)
 	f.changed, f.since = true, view.since(q.since)
 	if err := f.run(known.byUID(view.uids())); err != nil {

@@ -60,6 +60,7 @@ type imapSearch struct {
 	key     imapSearchKey
 	needles []string               // what is looked for in text, by number
 	has     [imapCostText + 1]bool // there are keys of this cost
+	uidOnly bool                   // no message numbers among the keys
 	modSeqs bool                   // the answer tells the highest mod-sequence
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size

@@ -19,7 +19,7 @@ const (
 
 // newSearch begins a search in the selected mailbox.
 func (s *imapSession) newSearch() *imapSearch {
-	return &imapSearch{view: s.selected.view, filters: s.filters()}
+	return &imapSearch{view: s.selected.view, filters: s.filters(), uidOnly: s.uidOnly}
 }
 
 // filters finds saved searches, one's own before those for all. The annotations are read when
@@ -76,7 +76,7 @@ func (p *imapSearchParser) readFilter() (key imapSearchKey, err error) {
 	}
 	p.depth--
 	p.r = outer
-	if bad := imapBad(""); errors.As(err, &bad) { // it is not this command that is wrong
+	if bad := imapBad(""); errors.As(err, &bad) && bad != errImapUIDRequired { // it is not this command that is wrong
 		err = imapNo{text: "the filter " + name + " is no search: " + string(bad)}
 	}
 	return key, err

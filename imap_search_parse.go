@@ -66,6 +66,7 @@ type imapSearchParser struct {
 	keys    int
 	needles []string
 	modSeqs bool // they are asked for
+	uidOnly bool // ENABLE UIDONLY: message numbers are refused
 
 	filters func(name string) (text string, ok bool, err error) // nil: there are none
 	utf8    bool                                                // so is the charset of the command
@@ -99,7 +100,7 @@ func (r *imapReader) readSearch(search *imapSearch, charset bool) (ret imapSearc
 // readSearchKeys reads the keys of a search, whose texts are in a charset, up to the end of the
 // command.
 func (r *imapReader) readSearchKeys(search *imapSearch, charset string) (err error) {
-	p := &imapSearchParser{r: r, now: time.Now(), filters: search.filters, utf8: imapIsUTF8(charset)}
+	p := &imapSearchParser{r: r, now: time.Now(), filters: search.filters, utf8: imapIsUTF8(charset), uidOnly: search.uidOnly}
 	known := false
 	if p.convert, known = imapCharset(charset); !known {
 		p.convert = func(text string) (string, bool) { return text, true }
@@ -210,7 +211,9 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 		return key, err
 	case '0' <= c && c <= '9', c == '*', c == '$':
 		key.kind = imapSearchSeqs
-		key.set, err = p.r.readSet()
+		if key.set, err = p.r.readSet(); err == nil && p.uidOnly && !key.set.saved {
+			err = errImapUIDRequired // RFC 9586, section 3.5; "$" stands for messages, not for their numbers
+		}
 		return key, err
 	}
 	word, err := p.r.readAtom()

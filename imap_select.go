@@ -70,6 +70,8 @@ func (s *imapSession) tellSelected(name string, recent int) {
 	s.c.printf("* %d EXISTS", sel.exists)
 	if !s.rev2 {
 		s.c.printf("* %d RECENT", recent)
+	}
+	if !s.rev2 && !s.uidOnly { // it is a message number
 		if n := sel.firstUnseen(); n > 0 {
 			s.c.printf("* OK [UNSEEN %d] the first unseen message", n)
 		}

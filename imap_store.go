@@ -75,6 +75,9 @@ func (s *imapSession) tellStored(want *imapStore, uids, modified []uint32) (gone
 	}
 	tell := func(uids []uint32, kinds ...imapFetchKind) error {
 		items := &imapFetchItems{}
+		if (s.byUID() || s.condstore) && !s.uidOnly {
+			items.addPlain(imapFetchUID)
+		}
 		for _, kind := range kinds {
 			items.addPlain(kind)
 		}
@@ -84,15 +87,13 @@ func (s *imapSession) tellStored(want *imapStore, uids, modified []uint32) (gone
 		return s.r.fail(err)
 	}
 	switch {
-	case !s.condstore && s.byUID():
-		err = tell(uids, imapFetchUID, imapFetchFlags)
 	case !s.condstore:
 		err = tell(uids, imapFetchFlags)
 	case !want.silent:
-		err = tell(uids, imapFetchUID, imapFetchFlags, imapFetchModSeq)
+		err = tell(uids, imapFetchFlags, imapFetchModSeq)
 	default:
-		if err = tell(modified, imapFetchUID, imapFetchFlags, imapFetchModSeq); err == nil {
-			err = tell(imapWithout(uids, modified), imapFetchUID, imapFetchModSeq)
+		if err = tell(modified, imapFetchFlags, imapFetchModSeq); err == nil {
+			err = tell(imapWithout(uids, modified), imapFetchModSeq)
 		}
 	}
 	return gone, err
