@@ -166,7 +166,7 @@ type imapSelected struct {
 	last     imapTree // of the message whose parts were read last
 	contexts []*imapContext
 	mine     []uint32 // UIDs of messages that the client has brought itself and was not told of yet
-	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since expunges are held back
+	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since not all was told
 }
 
 // byUID tells whether the command that is running takes UIDs.
@@ -424,8 +424,9 @@ func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 		s.tellFlags(changes.changed)
 	}
 	s.tellContexts(changes, before) // after EXISTS (RFC 5267, section 4.3.3)
+	err = s.tellArrived(before)
 	s.tellHeldBack()
-	return len(changes.expunged) > 0, s.tellArrived(before)
+	return len(changes.expunged) > 0, err
 }
 
 // tellExpunged tells what is gone, by numbers or by UIDs (RFC 7162, section 3.2.10).

@@ -31,8 +31,8 @@ func (s *imapSession) useModSeqs() {
 }
 
 // tellHeldBack says from where the client would have to begin if the connection broke now:
-// while expunges are held back that is not the highest mod-sequence it has seen (RFC 7162,
-// section 3.2).
+// while expunges are held back, or others have been at work since sync, that is not the highest
+// mod-sequence it has seen (RFC 7162, section 3.2).
 func (s *imapSession) tellHeldBack() {
 	sel := s.selected
 	held := sel.view.holdsBack()

@@ -145,5 +145,7 @@ func (v *mailboxView) since(modSeq uint64) (since uint64) {
 // (section 3.2).
 func (v *mailboxView) highestModSeq() uint64 { return v.safe }
 
-// holdsBack tells that sync has not told all that was expunged.
-func (v *mailboxView) holdsBack() bool { return v.held }
+// holdsBack tells that the session may know a mod-sequence above the highest: sync has not told all
+// that was expunged, or a message that was changed since sync was given with its new mod-sequence.
+// What else happened in between, sync has yet to tell.
+func (v *mailboxView) holdsBack() bool { return v.held || v.seen > v.safe }

@@ -198,3 +198,29 @@ func TestMailboxExpungedMost(t *testing.T) {
 		}
 	}
 }
+
+// A message is changed after sync, and given with its new mod-sequence: a session that took this as the
+// highest would never hear of what was expunged in between.
+func TestMailboxModSeqAhead(t *testing.T) {
+	tree := testTree(t, testStore(t, t.TempDir()))
+	testDeliver(t, tree, "INBOX", testMail(1), testMail(2))
+	ours, theirs := testView(t, tree, "INBOX"), testView(t, tree, "INBOX")
+	uids := ours.uids()
+	testSync(t, ours, true)
+	if ours.holdsBack() {
+		t.Error("something is held back, and nothing has happened")
+	}
+	must(t, theirs.remove(uids[:1]))
+	_, err := theirs.store(uids[1:], mailboxAdd, mailboxFlagSeen, true, 0)
+	must(t, err)
+	given := ours.messages(uids[1:])[0].modSeq
+	if !ours.holdsBack() || ours.highestModSeq() >= given {
+		t.Errorf("%d was given, and %d counts as told", given, ours.highestModSeq())
+	}
+	if gone, err := ours.vanished(ours.highestModSeq()); err != nil || len(gone) != 0 {
+		t.Errorf("%v is told as vanished, which this session still has: %v", gone, err)
+	}
+	if changes := testSync(t, ours, true); len(changes.expunged) != 1 || ours.holdsBack() || ours.highestModSeq() < given {
+		t.Errorf("%v, %d counts as told", changes, ours.highestModSeq())
+	}
+}

@@ -27,6 +27,7 @@ type mailboxView struct {
 	told   uint64   // flags changed up to this mod-sequence were told
 	safe   uint64   // likewise, and all that was expunged
 	held   bool     // there is something expunged that was not told
+	seen   uint64   // the highest mod-sequence of a message that the session was given
 	quiet  []uint64 // mod-sequences of this session's own silent changes since
 }
 
@@ -302,6 +303,7 @@ func (v *mailboxView) messages(uids []uint32) []mailboxMessage {
 func (v *mailboxView) appendMessages(list []mailboxMessage, uids []uint32) []mailboxMessage {
 	v.peek(func() error {
 		v.each(uids, func(r *mailboxRecord) {
+			v.seen = max(v.seen, r.modSeq)
 			list = append(list, mailboxMessage{uid: r.uid, flags: v.mb.publicFlags(r.flags), modSeq: r.modSeq,
 				size: r.size, date: r.date, recent: v.isRecent(r)})
 		})
