@@ -104,6 +104,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"GETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdGetQuota},      // RFC 9208, section 4.1.1
 		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
 		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"ESEARCH":      {imapLoggedIn, false, false, (*imapSession).cmdEsearch},       // RFC 7377, section 2
 		"NOTIFY":       {imapLoggedIn, false, false, (*imapSession).cmdNotify},        // RFC 5465, section 3.1
 		"IDLE":         {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13
 		"CHECK":        {imapSelectedState, false, false, (*imapSession).cmdNoop},     // RFC 3501, section 6.4.1
@@ -123,6 +124,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"REPLACE":     {imapSelectedState, false, true, (*imapSession).cmdReplace},    // RFC 8508, section 3.2
 		"UID REPLACE": {imapSelectedState, false, true, (*imapSession).cmdReplace},    // RFC 8508, section 3.3
 		"UID EXPUNGE": {imapSelectedState, false, true, (*imapSession).cmdUIDExpunge}, // RFC 9051, section 6.4.9, as the rest
+		"UID ESEARCH": {imapLoggedIn, false, false, (*imapSession).cmdEsearch},        // RFC 7377, section 2, has this name as well
 		"UID SEARCH":  {imapSelectedState, false, false, (*imapSession).cmdSearch},
 		"UID SORT":    {imapSelectedState, false, false, (*imapSession).cmdSort},
 		"UID THREAD":  {imapSelectedState, false, false, (*imapSession).cmdThread},
@@ -169,8 +171,8 @@ type imapSelected struct {
 	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since not all was told
 }
 
-// byUID tells whether the command that is running takes UIDs.
-func (s *imapSession) byUID() bool { return strings.HasPrefix(s.name, "UID ") }
+// byUID tells whether the command that is running takes UIDs, or tells them.
+func (s *imapSession) byUID() bool { return strings.HasPrefix(s.name, "UID ") || s.name == "ESEARCH" }
 
 // serve speaks with one client until it leaves, and closes the connection.
 func (d *imapDoor) serve(c *conn) {

@@ -43,6 +43,7 @@ var imapCapabilities = []imapCapability{
 	{name: "CREATE-SPECIAL-USE", states: imapLoggedIn},
 	{name: "ESEARCH", states: imapLoggedIn},
 	{name: "SEARCHRES", states: imapLoggedIn},
+	{name: "MULTISEARCH", states: imapLoggedIn, needs: "ESEARCH"},
 	{name: "STATUS=SIZE", states: imapLoggedIn},
 	{name: "APPENDLIMIT", states: imapLoggedIn},
 	{name: "BINARY", states: imapLoggedIn},

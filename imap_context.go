@@ -19,7 +19,8 @@ import (
 // imapContext is a search whose results are kept up to date.
 type imapContext struct {
 	tag     string
-	byUID   bool // the client is told UIDs
+	head    string // the correlators of what is told
+	byUID   bool   // the client is told UIDs
 	key     imapSearchKey
 	needles []string
 	order   []imapSortKey // nil: the mailbox's order
@@ -36,7 +37,7 @@ const (
 )
 
 // context begins to keep a search up to date that has found hits, if the client asked for it.
-func (s *imapSession) context(search *imapSearch, items *imapFetchItems, order []imapSortKey, hits []int) {
+func (s *imapSession) context(search *imapSearch, items *imapFetchItems, order []imapSortKey, hits []int, head string) {
 	sel := s.selected
 	if !s.notify.wantsMessages() {
 		s.noUpdate(s.tag, "NOTIFY does not ask for this mailbox")
@@ -50,7 +51,7 @@ func (s *imapSession) context(search *imapSearch, items *imapFetchItems, order [
 		s.noUpdate(s.tag, "too many contexts")
 		return
 	}
-	c := &imapContext{tag: s.tag, byUID: s.byUID(), items: items, key: search.key, needles: search.needles, hits: search.numbers(hits, true)}
+	c := &imapContext{tag: s.tag, head: head, byUID: s.byUID(), items: items, key: search.key, needles: search.needles, hits: search.numbers(hits, true)}
 	c.key.each(func(k *imapSearchKey) { k.freeze(search.view.uids()) })
 	for _, k := range order {
 		c.order = append(c.order, imapSortKey{imapSortKind: k.imapSortKind, reverse: k.reverse})
@@ -318,7 +319,7 @@ func (c *imapContext) appendResponse(dst []byte, name string, pairs []byte) []by
 	if len(pairs) == 0 {
 		return dst
 	}
-	dst = append(append(append(dst, `* ESEARCH (TAG "`...), c.tag...), `")`...)
+	dst = append(append(append(dst, "* ESEARCH ("...), c.head...), ')')
 	if c.byUID {
 		dst = append(dst, " UID"...)
 	}

@@ -46,7 +46,7 @@ func TestImapContextMerge(t *testing.T) {
 	}
 	for _, most := range []int{1, 5, imapContextSingly + 1, count} {
 		s := &imapSession{selected: &imapSelected{view: view}}
-		c := &imapContext{tag: "a", byUID: true, order: keys}
+		c := &imapContext{tag: "a", head: imapTagCorrelator("a"), byUID: true, order: keys}
 		order := rand.Perm(count)
 		var told []uint32 // as the client has it
 		for len(order) > 0 {

@@ -61,26 +61,34 @@ func (s *imapSession) readMailboxFilter() (f imapFilter, err error) {
 	if err := s.r.readSpace(); err != nil {
 		return f, err
 	}
+	named := false
 	one := func() error {
 		name, err := s.r.readAstring()
 		if err != nil {
 			return err
 		}
-		if len(f.names) == imapFilterNames {
-			return imapNo{imap.ResponseCodeLimit, "too many mailboxes are named"}
+		named = true
+		if name, err = s.decodeName(name); err != nil {
+			return nil
 		}
-		if name, err := s.decodeName(name); err == nil {
-			f.names = append(f.names, s.filterName(name))
-		}
-		return nil
+		return f.addNames([]string{s.filterName(name)})
 	}
 	if s.r.peek() != '(' {
 		return f, one()
 	}
-	if err = s.r.readList(one); err == nil && len(f.names) == 0 {
+	if err = s.r.readList(one); err == nil && !named {
 		err = imapBad("a mailbox name is missing")
 	}
 	return f, err
+}
+
+// addNames adds names to those of the filter.
+func (f *imapFilter) addNames(names []string) error {
+	if len(f.names)+len(names) > imapFilterNames {
+		return imapNo{imap.ResponseCodeLimit, "too many mailboxes are named"}
+	}
+	f.names = append(f.names, names...)
+	return nil
 }
 
 // filterName spells a client's name as clientName does, as far as that can be said.

@@ -58,6 +58,7 @@ func TestImapFilter(t *testing.T) {
 		{"/", "", `subtree-one ""`, "INBOX ab Archive Drafts Junk Sent Trash"},
 		{"/", "", "mailboxes (ab a \"a/%\" ab inbox not/there)", "INBOX ab"},
 		{"/", "", "mailboxes (&bad ../../etc)", "none"},
+		{"/", "", "mailboxes (&bad)", "none"},
 		{"/", "", "mailboxes ()", ""},
 		{"/", "", "mailboxes", ""},
 		{"/", "", "mailboxes (a", ""},
@@ -89,6 +90,72 @@ func TestImapFilter(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestImapSources reads the source options of ESEARCH.
+func TestImapSources(t *testing.T) {
+	s := testImapFilterSession(t, '/', "")
+	for _, c := range []struct{ sources, want string }{
+		{"(selected) x", "a/b"},
+		{"(mailboxes ab subtree a) x", "a/b a/b/c ab"},
+		{"(mailboxes ab subtree a mailboxes (ab INBOX) Subtree-One INBOX) x", "INBOX INBOX/x a/b a/b/c ab"},
+		{"(selected mailboxes a/b) x", "a/b"},
+		{"(subscribed inboxes personal) x", "INBOX INBOX/x a/b a/b/c ab Archive Drafts Junk Sent Trash"},
+		{"(mailboxes (not/there)) x", "none"},
+		{"(mailboxes (a" + strings.Repeat(" a", imapFilterNames-1) + ")) x", "none"},
+		{"(mailboxes (a" + strings.Repeat(" a", imapFilterNames-1) + ") mailboxes ab) x", ""},
+		{"(" + strings.Repeat("personal subtree ab ", 500) + "inboxes) x", "INBOX INBOX/x a/b a/b/c ab Archive Drafts Junk Sent Trash"},
+		{"() x", ""},
+		{"(personal)", ""},
+		{"(personal)x", ""},
+		{"(personal x", ""},
+		{"(personal ) x", ""},
+		{"(personal  inboxes) x", ""},
+		{"(selected-delayed) x", ""},
+		{"(personal (depth 1)) x", ""},
+		{"(personal ()) x", ""},
+		{"(personal (", ""},
+		{"personal x", ""},
+		{"", ""},
+	} {
+		s.r.line = []byte(c.sources)
+		sources, err := s.readSources()
+		if c.want == "" {
+			if err == nil {
+				t.Errorf("%.60s was read", c.sources)
+			}
+			continue
+		}
+		got, err2 := s.filterFolders(sources...)
+		want := strings.Fields(strings.TrimPrefix(c.want, "none"))
+		slices.SortFunc(want, mailboxCompareNames)
+		if err != nil || err2 != nil || !slices.Equal(got, want) || len(sources) > len(imapFilterKinds) {
+			t.Errorf("%.60s: %v %v %v, want %v", c.sources, got, err, err2, want)
+		}
+	}
+}
+
+func FuzzIMAPSources(f *testing.F) {
+	for _, seed := range []string{"(selected) x", `(mailboxes "a/b" subtree (a b) personal) x`, "(personal (depth 1)) x", "(inboxes"} {
+		f.Add(seed)
+	}
+	s := testImapFilterSession(f, '/', "")
+	f.Fuzz(func(t *testing.T, line string) {
+		if len(line) > 1000 || strings.ContainsAny(line, "\r\n") {
+			return
+		}
+		s.r.line, s.r.literals, s.r.broken = []byte(line), 0, nil
+		sources, err := s.readSources()
+		if err != nil {
+			return
+		}
+		if len(sources) == 0 || len(sources) >= len(imapFilterKinds) {
+			t.Fatalf("%q: %v", line, sources)
+		}
+		if _, err := s.filterFolders(sources...); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func FuzzIMAPFilter(f *testing.F) {

@@ -25,14 +25,14 @@ func (s *imapSession) cmdSearch() error {
 	if err := s.mayUpdate(ret); err != nil {
 		return err
 	}
-	onlyEnds := (ret.min || ret.max) && !ret.all && !ret.count && !ret.part.given() && !ret.update
-	hits, err := s.search(search, ret, onlyEnds && ret.min, onlyEnds && ret.max)
+	first, last := ret.ends()
+	hits, err := s.search(search, ret, first, last)
 	if err != nil {
 		return err
 	}
 	s.tellFound(search, ret, hits, "SEARCH")
 	if ret.update {
-		s.context(search, ret.items, nil, hits)
+		s.context(search, ret.items, nil, hits, imapTagCorrelator(s.tag))
 	}
 	return nil
 }
@@ -392,6 +392,12 @@ func (ret *imapSearchReturn) hasData() bool {
 	return ret.min || ret.max || ret.all || ret.count || ret.part.given()
 }
 
+// ends tells whether the first or the last message, or both, are all that was asked for.
+func (ret *imapSearchReturn) ends() (first, last bool) {
+	only := !ret.all && !ret.count && !ret.part.given() && !ret.update
+	return only && ret.min, only && ret.max
+}
+
 // numbers gives sequence numbers or UIDs of what was found.
 func (s *imapSearch) numbers(hits []int, byUID bool) []uint32 {
 	list := make([]uint32, len(hits))
@@ -424,14 +430,13 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 		uids = search.numbers(hits, true)
 	}
 	if ret.save {
-		s.selected.saved = slices.Clone(ret.saves(uids))
-		slices.Sort(s.selected.saved)
+		s.selected.save(ret, uids)
 	}
 	var out []byte
 	switch {
 	case ret.given || s.rev2 && name == "SEARCH": // RFC 9051, section 6.4.4
 		if ret.all = ret.all || !ret.given; !ret.save || ret.hasData() || ret.update || ret.context {
-			out = imapAppendEsearch(nil, s.tag, s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
+			out = imapAppendEsearch(nil, imapTagCorrelator(s.tag), s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
 		}
 	default:
 		out = append(append(out, "* "...), name...)
@@ -439,6 +444,15 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 	}
 	s.c.Write(out)
 }
+
+// save keeps what was found for "$".
+func (sel *imapSelected) save(ret imapSearchReturn, uids []uint32) {
+	sel.saved = slices.Clone(ret.saves(uids))
+	slices.Sort(sel.saved)
+}
+
+// imapTagCorrelator says which command an ESEARCH response belongs to.
+func imapTagCorrelator(tag string) string { return `TAG "` + tag + `"` }
 
 // imapAppendNumbers appends numbers, each with a space before it, and the end of the line.
 func imapAppendNumbers(dst []byte, numbers []uint32, modSeq uint64) []byte {
@@ -452,11 +466,9 @@ func imapAppendNumbers(dst []byte, numbers []uint32, modSeq uint64) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4).
-func imapAppendEsearch(dst []byte, tag string, byUID bool, ret imapSearchReturn, numbers []uint32, modSeq uint64) []byte {
-	dst = append(dst, `* ESEARCH (TAG "`...)
-	dst = append(dst, tag...)
-	dst = append(dst, `")`...)
+// imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4); head is its correlators.
+func imapAppendEsearch(dst []byte, head string, byUID bool, ret imapSearchReturn, numbers []uint32, modSeq uint64) []byte {
+	dst = append(append(append(dst, "* ESEARCH ("...), head...), ')')
 	if byUID {
 		dst = append(dst, " UID"...)
 	}

@@ -83,7 +83,7 @@ func (s *imapSession) cmdSort() error {
 	}
 	s.tellFound(search, ret, hits, "SORT")
 	if ret.update {
-		s.context(search, ret.items, keys, hits)
+		s.context(search, ret.items, keys, hits, imapTagCorrelator(s.tag))
 	}
 	return nil
 }

@@ -86,6 +86,9 @@ type mailboxStore struct {
 // was closed: a phone that reconnects every few minutes costs nothing.
 const mailboxIdleTime = 15 * time.Minute
 
+// mailboxIdleMost is how many folders stay so: each has files open.
+const mailboxIdleMost = 500
+
 // mailboxMessageMost is what a message in memory takes at most, in bytes.
 const mailboxMessageMost = 100
 
@@ -234,7 +237,7 @@ func (st *mailboxStore) release(mb *mailbox) {
 	if total > 10_000 && st.crowded() { // asking is not free
 		most = 0
 	}
-	for len(st.idle) > 0 && (total > most || time.Since(st.idle[0].idleSince) > mailboxIdleTime) {
+	for len(st.idle) > 0 && (total > most || len(st.idle) > mailboxIdleMost || time.Since(st.idle[0].idleSince) > mailboxIdleTime) {
 		total -= int(st.idle[0].count.Load())
 		st.unloadOldest()
 	}
