@@ -36,7 +36,7 @@ func cmdTest(t *testing.T, input string, args ...string) (code int, said string)
 func cmdTestConfig(t *testing.T, more string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	text := "[listen]\nsmtp = []\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\n" + more
+	text := "[listen]\nsmtp = []\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\nhttp = []\nhttps = []\n" + more
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestCmd(t *testing.T) {
 		{"user del -config " + path + " bob", "", 0, "the mail stays in " + filepath.Join(filepath.Dir(path), "data/mail/bob")},
 		{"user del -config " + path + " bob", "", 1, "no such user"},
 		{"check -config " + path, "", 0, "no findings"},
-		{"check -config " + bad, "", 1, bad + ":10: unknown key \"max_sise\" in [smtp]\nhint: did you mean max_message_size?"},
+		{"check -config " + bad, "", 1, bad + ":12: unknown key \"max_sise\" in [smtp]\nhint: did you mean max_message_size?"},
 		{"serve -config " + bad, "", 1, "did you mean max_message_size?"},
 		{"serve -config /none.toml", "", 1, "/none.toml: no such file"},
 	} {
@@ -168,7 +168,7 @@ func TestCmdCheckUntried(t *testing.T) {
 		t.Skip(err)
 	}
 	path := cmdTestConfig(t, "[storage]\npath = \"mail\"\nlisten = 0")
-	text := "[listen]\nsmtp = [\"127.0.0.1:1\"]\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\n"
+	text := "[listen]\nsmtp = [\"127.0.0.1:1\"]\nsubmission = []\nsubmissions = []\npop3 = []\npop3s = []\nimap = []\nimaps = []\nhttp = []\nhttps = []\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestCmdServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("not reloaded")
-	wait(fmt.Sprintf("%s:11: ", path))
+	wait(fmt.Sprintf("%s:13: ", path))
 	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "false", "true", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}

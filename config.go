@@ -44,12 +44,13 @@ type config struct {
 	limits  configLimits
 	users   map[string]configUser
 	legacy  configListen // smtp, submission, submissions only
+	web     configWeb
 }
 
 // configListen is a list of "host:port" or "unix:/path" for each service, by its
 // IANA name. An empty list switches the service off.
 type configListen struct {
-	smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps []string
+	smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps, http, https []string
 }
 
 type configStorage struct{ path, users string }
@@ -71,6 +72,18 @@ type configPOP3 struct {
 type configIMAP struct {
 	separator, prefix string
 	without           []string // names of capabilities, as the user wrote them
+}
+
+type configWeb struct {
+	networks []string // as smtp.trustedNetworks; none: those
+}
+
+// webNetworks are the networks that may see the page.
+func (c *config) webNetworks() []string {
+	if len(c.web.networks) > 0 {
+		return c.web.networks
+	}
+	return c.smtp.trustedNetworks
 }
 
 type configLimits struct {
@@ -126,6 +139,7 @@ func configDefault() *config {
 			smtp: []string{":2525"}, submission: []string{":2587"}, submissions: []string{":2465"},
 			pop3: []string{":2110"}, pop3s: []string{":2995"},
 			imap: []string{":2143"}, imaps: []string{":2993"},
+			http: []string{":2080"}, https: []string{":2443"},
 		},
 		storage: configStorage{path: "data/mail", users: "data/users"},
 		smtp: configSMTP{
@@ -166,6 +180,8 @@ var configKeys = []configKey{
 	{"listen", "pop3s", func(c *config) any { return &c.listen.pop3s }},
 	{"listen", "imap", func(c *config) any { return &c.listen.imap }},
 	{"listen", "imaps", func(c *config) any { return &c.listen.imaps }},
+	{"listen", "http", func(c *config) any { return &c.listen.http }},
+	{"listen", "https", func(c *config) any { return &c.listen.https }},
 	{"storage", "path", func(c *config) any { return &c.storage.path }},
 	{"storage", "users", func(c *config) any { return &c.storage.users }},
 	{"tls", "cert", func(c *config) any { return &c.tls.cert }},
@@ -180,6 +196,7 @@ var configKeys = []configKey{
 	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
 	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},
 	{"imap", "without", func(c *config) any { return &c.imap.without }},
+	{"web", "networks", func(c *config) any { return &c.web.networks }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},

@@ -47,6 +47,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
 	}
 	d.checkWithout(capabilities)
+	d.checkNetworks("web", "networks", c.web.networks)
 	d.checkMetadata()
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
@@ -195,7 +196,12 @@ func (d *configDecoder) checkSMTP() {
 	// A server must take 64 KiB and 100 recipients: RFC 5321, sections 4.5.3.1.7 and 4.5.3.1.8
 	d.checkLeast("smtp", "max_message_size", int64(d.smtp.maxMessageSize), 64<<10, `"64KiB"`)
 	d.checkLeast("smtp", "max_recipients", int64(d.smtp.maxRecipients), 100, "100")
-	for _, network := range d.smtp.trustedNetworks {
+	d.checkNetworks("smtp", "trusted_networks", d.smtp.trustedNetworks)
+}
+
+// checkNetworks checks a list of networks, addresses and words.
+func (d *configDecoder) checkNetworks(section, name string, networks []string) {
+	for _, network := range networks {
 		if slices.Contains(configNetworkWords, network) {
 			continue
 		}
@@ -204,7 +210,7 @@ func (d *configDecoder) checkSMTP() {
 			if near := configNearest(network, configNetworkWords); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
-			d.found(configPath("smtp", "trusted_networks"), fmt.Sprintf("[smtp] trusted_networks: %q is not a network", network), hint)
+			d.found(configPath(section, name), fmt.Sprintf("[%s] %s: %q is not a network", section, name, network), hint)
 		}
 	}
 }

@@ -50,6 +50,7 @@ type conn struct {
 	waiting bool       // wait has set its deadline and may be ended by an earlier one
 	woken   bool       // not yet told
 	down    bool
+	atDown  func() // called by shutdown, if there is somebody who reads past this conn
 }
 
 type connBuffer [16 << 10]byte
@@ -132,7 +133,26 @@ func (c *conn) told(wakes bool) error {
 func (c *conn) wake() { c.interrupt(&c.woken) }
 
 // shutdown asks the session to end: its wait, now or later, gives errShutdown.
-func (c *conn) shutdown() { c.interrupt(&c.down) }
+func (c *conn) shutdown() {
+	c.interrupt(&c.down)
+	c.mu.Lock()
+	atDown := c.atDown
+	c.mu.Unlock()
+	if atDown != nil {
+		atDown()
+	}
+}
+
+// whenDown has f called by shutdown, now or later. It is for those who do not read by wait.
+func (c *conn) whenDown(f func()) {
+	c.mu.Lock()
+	c.atDown = f
+	down := c.down
+	c.mu.Unlock()
+	if down {
+		f()
+	}
+}
 
 func (c *conn) interrupt(why *bool) {
 	c.mu.Lock()

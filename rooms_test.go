@@ -29,7 +29,8 @@ import (
 const rooms = `
 	main:    cmd
 	cmd:     server config auth mailbox maildir log
-	server:  smtp pop3 imap deliver mailbox auth config conn file log
+	server:  web smtp pop3 imap deliver mailbox auth config conn file log
+	web:     deliver mailbox auth address conn log
 	smtp:    deliver auth address conn log
 	pop3:    mailbox message auth conn log
 	imap:    mailbox message auth conn log

@@ -30,6 +30,7 @@ import (
 //	server_ca.go       certificates of our own
 //	server_first.go    the first user
 //	server_clock.go    which time is believed
+//	server_web.go      what the page is told
 
 // serverDirectory lies in the mail directory and holds what is the server's own. No
 // user's name begins with a dot.
@@ -59,6 +60,7 @@ type server struct {
 	certs *serverCerts
 	store *mailboxStore
 	locks *popLocks
+	web   *webState
 	doors atomic.Pointer[serverDoors]
 
 	reloading sync.Mutex // held while a configuration is put in place
@@ -81,7 +83,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	if settings.clock == nil {
 		settings.clock = time.Now
 	}
-	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(),
+	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(), web: newWebState(),
 		listeners: map[string]*serverListener{}, sessions: map[*serverSession]struct{}{}, perAddress: map[netip.Addr]int{},
 		idle: make(chan struct{})}
 	c := settings.config

@@ -16,8 +16,9 @@ type serverDoors struct {
 	legacySMTP, legacySubmission *smtpDoor
 	pop3                         *popDoor
 	imap                         *imapDoor
+	web                          *webDoor
 
-	networks                []string       // as configured
+	networks, webNetworks   []string       // as configured
 	trusted                 []netip.Prefix // what they mean on this box now
 	connections, perAddress int
 	modern, legacy          *tls.Config
@@ -62,6 +63,8 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttls, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix,
 		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c)}
+	d.webNetworks = c.webNetworks()
+	d.web = s.makeWeb(c, d)
 	return d
 }
 
@@ -83,7 +86,8 @@ func (d *serverDoors) trusts(addr netip.Addr) bool {
 // isCurrent tells whether the doors would be made the same now: the trusted networks
 // still mean the same, and no first certificate has been made.
 func (d *serverDoors) isCurrent() bool {
-	return d.ready == d.certs.ready() && slices.Equal(d.trusted, serverTrusted(d.networks))
+	return d.ready == d.certs.ready() && slices.Equal(d.trusted, serverTrusted(d.networks)) &&
+		slices.Equal(d.web.networks, serverTrusted(d.webNetworks))
 }
 
 // serverAnnotations are what the server says of itself, for all users (RFC 5464, section

@@ -87,6 +87,9 @@ func (s *server) firstWords(c *config, name, password string) string {
 			fmt.Fprintf(&b, "    %s server  %s, port %s, %s\n", line.what, host, port, line.plain)
 		}
 	}
+	if page := serverPageURL(c); page != "" {
+		fmt.Fprintf(&b, "\nOr open %s on the device, which does most of it.\n", page)
+	}
 	if addrs := serverOwnAddresses(); len(addrs) > 0 {
 		fmt.Fprintf(&b, "\nIf %s is not found, one of these will do in its place: %s, or localhost on this box.\n", host, strings.Join(addrs, ", "))
 	}

@@ -36,9 +36,12 @@ const (
 	serverTimeoutPOP  = 10 * time.Minute // RFC 1939, section 3
 	serverTimeoutIMAP = 30 * time.Minute // RFC 9051, section 5.4
 
+	serverTimeoutHTTP = time.Minute // for the handshake
+
 	serverRefusalSMTP = "421 4.3.2 Too many connections, try again later\r\n" // RFC 3463, section 3.4
 	serverRefusalPOP  = "-ERR [SYS/TEMP] Too many connections, try again later\r\n"
 	serverRefusalIMAP = "* BYE [UNAVAILABLE] Too many connections, try again later\r\n"
+	serverRefusalHTTP = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 42\r\n\r\nToo many connections, please try it later\n"
 )
 
 // serverServices is every service. To add one: a row here and a list in [listen].
@@ -59,6 +62,10 @@ var serverServices = []serverService{
 		func(d *serverDoors) serverDoor { return d.imap }, serverRefusalIMAP},
 	{"imaps", func(c *config) []string { return c.listen.imaps }, true, false, serverTimeoutIMAP,
 		func(d *serverDoors) serverDoor { return d.imap }, serverRefusalIMAP},
+	{"http", func(c *config) []string { return c.listen.http }, false, false, serverTimeoutHTTP,
+		func(d *serverDoors) serverDoor { return d.web }, serverRefusalHTTP},
+	{"https", func(c *config) []string { return c.listen.https }, true, false, serverTimeoutHTTP,
+		func(d *serverDoors) serverDoor { return d.web }, serverRefusalHTTP},
 	{"legacy smtp", func(c *config) []string { return c.legacy.smtp }, false, true, serverTimeoutSMTP,
 		func(d *serverDoors) serverDoor { return d.legacySMTP }, serverRefusalSMTP},
 	{"legacy submission", func(c *config) []string { return c.legacy.submission }, false, true, serverTimeoutSMTP,

@@ -46,7 +46,7 @@ func serverTestConfig(dir string) *config {
 	c := configDefault()
 	c.name, c.hostname, c.given = "test", "pi.example.org", true
 	port := []string{"127.0.0.1:0"}
-	c.listen = configListen{smtp: port, submission: port, submissions: port, lmtp: port, pop3: port, pop3s: port, imap: port, imaps: port}
+	c.listen = configListen{smtp: port, submission: port, submissions: port, lmtp: port, pop3: port, pop3s: port, imap: port, imaps: port, http: port, https: port}
 	c.storage = configStorage{path: filepath.Join(dir, "mail"), users: filepath.Join(dir, "users")}
 	return c
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -231,4 +232,14 @@ func (t *serverCerts) caFile() (path, fingerprint string) {
 		return "", ""
 	}
 	return serverCAPath(t.dir), serverFingerprint(t.own.cert)
+}
+
+// caCert is the CA that devices are to trust, nil where caFile is "".
+func (t *serverCerts) caCert() *x509.Certificate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.files != nil || t.own == nil {
+		return nil
+	}
+	return t.own.cert
 }

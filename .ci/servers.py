@@ -64,6 +64,8 @@ submission = ["127.0.0.1:{self.submission}"]
 submissions = ["127.0.0.1:{self.submissions}"]
 imap = ["127.0.0.1:{self.imap}"]
 imaps = ["127.0.0.1:{self.imaps}"]
+http = []
+https = []
 pop3 = ["127.0.0.1:{self.pop3}"]
 pop3s = ["127.0.0.1:{self.pop3s}"]
 

@@ -1,0 +1,394 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The web room: the page. It knows HTTP, HTML, and in which form phones and mail programs want to
+// be told their settings. It knows no Maildir, no other door, and not where its settings come from.
+//
+//	new request --network--> --host--> --route--> public part
+//	                                      \--TLS--> the rest
+//
+//	web_public.go      what everybody sees, and the CA
+//	web_mail.go        the settings of mail programs
+//	web_autoconfig.go  the same for Thunderbird and Outlook
+//	web_apple.go       the same for iPhones, iPads, Macs
+//	web_qr.go          QR codes
+//	web_page.go        templates
+//
+// The public part is told in clear as well: a device has to get the CA before it can trust this
+// box. All that has to do with a login is for TLS only.
+
+// webSettings is what the page needs to know. A reload makes new ones.
+type webSettings struct {
+	hostname  string
+	version   string
+	names     []string                 // by which the page may be called, besides addresses
+	domains   []string                 // of users' addresses, the one that is shown first
+	isOurs    func(domain string) bool // tells whether mail for a domain is for this box
+	networks  []netip.Prefix           // who may see the page
+	listening func() []webService
+	addresses func() []string          // of this box, for others at home
+	ca        func() *x509.Certificate // this box's own; nil if there is none
+	log       *slog.Logger
+}
+
+// webService is one port that is open.
+type webService struct {
+	name  string // as in [listen]
+	port  string
+	local bool // only for this machine
+}
+
+// webDoor serves the page under one configuration.
+type webDoor struct {
+	webSettings
+	state *webState
+}
+
+// webState is what the page keeps from one configuration to the next.
+type webState struct {
+	visitors atomic.Int32 // connections
+}
+
+func newWebState() *webState { return &webState{} }
+
+func newWebDoor(state *webState, settings webSettings) *webDoor { return &webDoor{settings, state} }
+
+const (
+	webVisitorsMost = 100              // connections: a crowd here leaves room for the mail
+	webHeaderTime   = 10 * time.Second // for a request's head
+	webReadTime     = 30 * time.Second // for all of it
+	webWriteTime    = time.Minute      // for the answer, a login that is made to wait included
+	webIdleTime     = 30 * time.Second
+	webHeaderMost   = 16 << 10
+	webBodyMost     = 64 << 10
+)
+
+// serve speaks HTTP on a connection until it ends.
+func (d *webDoor) serve(c *conn) {
+	if _, isTLS := c.Conn.(*tls.Conn); isTLS && c.tlsState() == nil {
+		logSessionEnd(c.log, "", c.handshake())
+		return
+	}
+	if d.state.visitors.Add(1) > webVisitorsMost {
+		d.state.visitors.Add(-1)
+		logServerTooMany(c.log, "web", c.RemoteAddr().String(), webVisitorsMost, 0)
+		return
+	}
+	defer d.state.visitors.Add(-1)
+	one := &webListener{nc: c.Conn, closed: make(chan struct{})}
+	var idle atomic.Bool
+	s := &http.Server{Handler: d, ReadHeaderTimeout: webHeaderTime, ReadTimeout: webReadTime, WriteTimeout: webWriteTime,
+		IdleTimeout: webIdleTime, MaxHeaderBytes: webHeaderMost, ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), webLogKey{}, c.log) },
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			idle.Store(state == http.StateNew || state == http.StateIdle)
+			if state == http.StateClosed {
+				one.end()
+			}
+		}}
+	c.whenDown(func() {
+		s.SetKeepAlivesEnabled(false) // the request under way is answered
+		if idle.Load() {
+			c.Conn.Close() // what it reports is told by the reader
+		}
+	})
+	if err := s.Serve(one); !errors.Is(err, net.ErrClosed) {
+		logSessionEnd(c.log, "", err)
+	}
+}
+
+// webListener is a listener with one connection, which ends with it.
+type webListener struct {
+	nc     net.Conn
+	closed chan struct{}
+	given  bool
+	once   sync.Once
+}
+
+func (l *webListener) Accept() (net.Conn, error) {
+	if !l.given {
+		l.given = true
+		return l.nc, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *webListener) end()           { l.once.Do(func() { close(l.closed) }) }
+func (l *webListener) Close() error   { return nil }
+func (l *webListener) Addr() net.Addr { return l.nc.LocalAddr() }
+
+// webRoute is one path of the page. To add one: a row in webRoutes and its method.
+type webRoute struct {
+	path   string
+	method string // GET stands for HEAD, too
+	secure bool   // for TLS only
+	do     func(v *webVisit) error
+}
+
+var webRoutes = []webRoute{
+	{"/", "GET", false, (*webVisit).showHome},
+	{"/style.css", "GET", false, (*webVisit).showFile},
+	{"/icon.svg", "GET", false, (*webVisit).showFile},
+	{"/letterbox.crt", "GET", false, (*webVisit).showCA},
+	{"/letterbox.cer", "GET", false, (*webVisit).showCA},
+	{"/letterbox.pem", "GET", false, (*webVisit).showCA},
+	{"/letterbox.mobileconfig", "GET", false, (*webVisit).showApple},
+	{"/mail/config-v1.1.xml", "GET", false, (*webVisit).showAutoconfig},
+	{"/.well-known/autoconfig/mail/config-v1.1.xml", "GET", false, (*webVisit).showAutoconfig},
+	{webAutodiscoverPath, "POST", false, (*webVisit).showAutodiscover},
+	{webAutodiscoverPath, "GET", true, (*webVisit).showAutodiscover}, // Outlook follows where it leads
+}
+
+// webVisit is one request.
+type webVisit struct {
+	*webDoor
+	w     http.ResponseWriter
+	r     *http.Request
+	route *webRoute
+	host  string     // that was asked for, without a port
+	from  netip.Addr // invalid: a unix socket
+}
+
+// webRefusal is an error that the visitor is told.
+type webRefusal struct {
+	status int
+	text   string
+}
+
+func (e webRefusal) Error() string { return e.text }
+
+// webGo sends the visitor elsewhere on the page.
+type webGo string
+
+func (e webGo) Error() string { return "go to " + string(e) }
+
+// ServeHTTP answers one request.
+func (d *webDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := &webVisit{webDoor: d, w: w, r: r, from: webRemote(r)}
+	defer func() {
+		if p := recover(); p != nil { // this request's fault ends its connection and no other
+			logServerPanic(v.log(), p, debug.Stack())
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	v.headers()
+	r.Body = http.MaxBytesReader(w, r.Body, webBodyMost)
+	v.answer(v.visit())
+}
+
+// webLogKey is where a request's context has the connection's log.
+type webLogKey struct{}
+
+// log is the connection's log.
+func (v *webVisit) log() *slog.Logger {
+	if log, ok := v.r.Context().Value(webLogKey{}).(*slog.Logger); ok {
+		return log
+	}
+	return v.webSettings.log
+}
+
+// webRemote is the visitor's address.
+func webRemote(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
+}
+
+// headers are those of every answer. The page needs nothing from elsewhere and runs no script.
+func (v *webVisit) headers() {
+	h := v.w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // with less, browsers would not say where a form comes from
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// visit finds the route and follows it.
+func (v *webVisit) visit() error {
+	if v.from.IsValid() && !slices.ContainsFunc(v.networks, func(p netip.Prefix) bool { return p.Contains(v.from) }) {
+		return webRefusal{http.StatusForbidden, "This page is for the home network of this box. You come from " + v.from.String() + ", which is not in it."}
+	}
+	if v.host = webHost(v.r.Host); !v.isCalled(v.host) {
+		// Or else a stranger's page could have a name of its own lead here, and read what
+		// the visitor may read.
+		return webRefusal{http.StatusMisdirectedRequest, "This box is not called " + v.host + ". Use its address, or " + v.boxName() + "."}
+	}
+	if err := v.find(); err != nil {
+		return err
+	}
+	if v.route.secure && v.r.TLS == nil {
+		return v.toTLS()
+	}
+	return v.route.do(v)
+}
+
+// find looks for the route.
+func (v *webVisit) find() error {
+	path := v.r.URL.Path
+	if strings.EqualFold(path, webAutodiscoverPath) { // Outlook's versions spell it in several ways
+		path = webAutodiscoverPath
+	}
+	method := v.r.Method
+	if method == "HEAD" {
+		method = "GET"
+	}
+	var allowed []string
+	for i := range webRoutes {
+		route := &webRoutes[i]
+		if route.path != path {
+			continue
+		}
+		if route.method == method {
+			v.route = route
+			return nil
+		}
+		allowed = append(allowed, route.method)
+	}
+	if allowed != nil {
+		v.w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return webRefusal{http.StatusMethodNotAllowed, "This address does not take " + v.r.Method + "."}
+	}
+	return webRefusal{http.StatusNotFound, "There is nothing here."}
+}
+
+// toTLS leads to the same route over TLS. Where it leads is made of names and paths that are known,
+// and of nothing else that the visitor sends.
+func (v *webVisit) toTLS() error {
+	base := v.base("https")
+	if base == "" {
+		return webRefusal{http.StatusForbidden, "This part of the page is told over TLS only, and [listen] https is switched off."}
+	}
+	if v.route.method != "GET" {
+		return webRefusal{http.StatusForbidden, "This is taken over TLS only. Begin anew at " + base + "/"}
+	}
+	http.Redirect(v.w, v.r, base+v.route.path, http.StatusFound)
+	return nil
+}
+
+// webHost takes the port from a Host header.
+func webHost(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// isCalled tells whether the page may be called so. An address is nobody's name.
+func (v *webVisit) isCalled(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	for _, prefix := range []string{"autoconfig.", "autodiscover."} { // where mail programs look
+		if rest, ok := strings.CutPrefix(host, prefix); ok {
+			host = rest
+			break
+		}
+	}
+	return slices.Contains(v.names, host)
+}
+
+// boxName is how others at home call this box.
+func (v *webVisit) boxName() string {
+	if strings.Contains(v.hostname, ".") {
+		return v.hostname
+	}
+	return v.hostname + ".local"
+}
+
+// mailHost is the name that mail programs get: the one that the visitor has used, if the certificate
+// has it.
+func (v *webVisit) mailHost() string {
+	if v.host == v.hostname && strings.Contains(v.host, ".") || strings.HasSuffix(v.host, ".local") && slices.Contains(v.names, v.host) {
+		return v.host
+	}
+	return v.boxName()
+}
+
+// base is the address of the page by "http" or "https", without a path; "" if that is not served.
+func (v *webVisit) base(scheme string) string {
+	port := v.port(scheme)
+	if port == "" {
+		return ""
+	}
+	host := v.host
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
+		host = "[" + host + "]"
+	}
+	if port == map[string]string{"http": "80", "https": "443"}[scheme] {
+		return scheme + "://" + host
+	}
+	return scheme + "://" + host + ":" + port
+}
+
+// port is where a service can be reached by the visitor, "" if it cannot.
+func (v *webVisit) port(service string) string {
+	for _, s := range v.listening() {
+		if s.name == service && (!s.local || !v.from.IsValid() || v.from.IsLoopback()) {
+			return s.port
+		}
+	}
+	return ""
+}
+
+// answer tells how a visit went.
+func (v *webVisit) answer(err error) {
+	var refusal webRefusal
+	var to webGo
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &to):
+		v.w.Header().Set("Location", string(to))
+		v.w.WriteHeader(http.StatusSeeOther)
+		return
+	case !errors.As(err, &refusal):
+		logCommandFailed(v.log(), "", v.r.Method+" "+v.r.URL.Path, err)
+		refusal = webRefusal{http.StatusInternalServerError, "This did not work. The log of the box says why."}
+	}
+	page := webRefused{webPage: v.page("Sorry"), Text: refusal.text}
+	if err := v.show(refusal.status, "refused.html", page); err != nil {
+		logCommandFailed(v.log(), "", v.r.Method+" "+v.r.URL.Path, err)
+	}
+}
+
+type webRefused struct {
+	webPage
+	Text string
+}
+
+// write sends an answer of a kind.
+func (v *webVisit) write(status int, kind string, body []byte) error {
+	v.w.Header().Set("Content-Type", kind)
+	v.w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	v.w.WriteHeader(status)
+	if v.r.Method == "HEAD" {
+		return nil
+	}
+	_, _ = bytes.NewReader(body).WriteTo(v.w) // a visitor who has left is no trouble of ours
+	return nil
+}

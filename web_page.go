@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+)
+
+// webFiles are the templates, the style and the picture.
+//
+//go:embed web
+var webFiles embed.FS
+
+// webTemplates are read when the first visitor comes: most of the time there is none.
+var webTemplates = sync.OnceValues(func() (*template.Template, error) {
+	return template.New("").Funcs(template.FuncMap{"bytes": webBytes, "plural": webPlural}).ParseFS(webFiles, "web/*.html")
+})
+
+// webPage is what all pages have.
+type webPage struct {
+	Title   string
+	Box     string // its name
+	Secure  bool
+	Login   string // where to log in; "" if that cannot be done
+	Version string
+}
+
+func (v *webVisit) page(title string) webPage {
+	p := webPage{Title: title, Box: v.boxName(), Secure: v.r.TLS != nil, Version: v.version}
+	return p
+}
+
+// show fills a template and sends it.
+func (v *webVisit) show(status int, name string, data any) error {
+	templates, err := webTemplates()
+	if err != nil {
+		return fmt.Errorf("reading the templates: %w", err)
+	}
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return fmt.Errorf("filling %s: %w", name, err)
+	}
+	return v.write(status, "text/html; charset=utf-8", b.Bytes())
+}
+
+// showFile sends a file that is the same for all. Its name is one of the routes'.
+func (v *webVisit) showFile() error {
+	name := v.route.path
+	body, err := webFiles.ReadFile("web" + name)
+	if err != nil {
+		return err
+	}
+	kind := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}[path.Ext(name)]
+	v.w.Header().Set("Cache-Control", "max-age=600")
+	return v.write(http.StatusOK, kind, body)
+}
+
+// webBytes writes a size as people read it.
+func webBytes(n int64) string {
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	size, unit := float64(n), 0
+	for size >= 1024 && unit < len(units)-1 {
+		size /= 1024
+		unit++
+	}
+	if unit == 0 || size >= 100 {
+		return fmt.Sprintf("%.0f %s", size, units[unit])
+	}
+	return strings.Replace(fmt.Sprintf("%.1f %s", size, units[unit]), ".0 ", " ", 1)
+}
+
+// webPlural writes a number of things.
+func webPlural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
