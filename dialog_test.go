@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -79,11 +80,13 @@ import (
 // against a running server, which must know alice and bob, both with password
 // "secret". -dialog-root names its mail root: before each dialog all in it is
 // removed, so it must hold a file named dialog-scratch. Without it, dialogs with
-// files are skipped; those on a fake clock and those with settings always are.
+// files are skipped; those on a fake clock always are, and those with settings unless
+// -dialog-with says that the server has them. -dialog-differences compares by meaning.
 
 var (
 	dialogUpdate = flag.Bool("update", false, "rewrite the S: lines of failing dialogs from what the server said")
 	dialogRoot   = flag.String("dialog-root", "", "mail root of the server that dialogs are aimed at; it is emptied")
+	dialogHas    = flag.String("dialog-with", "", "the \"! with\" settings that the server has, between semicolons")
 	dialogAim    = map[string]*string{
 		"smtp": flag.String("dialog-smtp", "", "play SMTP dialogs against this host:port"),
 		"pop3": flag.String("dialog-pop3", "", "play POP3 dialogs against this host:port"),
@@ -724,6 +727,12 @@ func (d *dialog) aim(t *testing.T, door, addr string) {
 	if d.fakeClock {
 		t.Skip("needs a fake clock")
 	}
+	has := strings.Split(*dialogHas, ";")
+	for key, value := range d.with {
+		if slices.Contains(has, key+" "+value) {
+			delete(d.with, key)
+		}
+	}
 	if len(d.with) > 0 {
 		t.Skipf("needs a server with %v", d.with)
 	}
@@ -747,6 +756,10 @@ func (d *dialog) aim(t *testing.T, door, addr string) {
 	d.dial = func() (net.Conn, error) { return net.Dial("tcp", addr) }
 	if d.dir != "" {
 		d.wake(t, door)
+	}
+	if *dialogDifferences != "" {
+		d.compare(t, door)
+		return
 	}
 	d.play(t)
 }
@@ -863,10 +876,11 @@ func (c *dialogConn) startTLS() error {
 // listen.
 type dialogPump struct {
 	net.Conn
-	ready chan struct{}
-	mu    sync.Mutex // guards what follows
-	buf   []byte
-	err   error
+	ready    chan struct{}
+	patience time.Duration // for one read; 0: dialogPatience
+	mu       sync.Mutex    // guards what follows
+	buf      []byte
+	err      error
 }
 
 func (p *dialogPump) pump() {
@@ -887,7 +901,7 @@ func (p *dialogPump) pump() {
 }
 
 func (p *dialogPump) Read(b []byte) (int, error) {
-	late := time.NewTimer(dialogPatience)
+	late := time.NewTimer(cmp.Or(p.patience, dialogPatience))
 	defer late.Stop()
 	for {
 		p.mu.Lock()

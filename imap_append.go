@@ -199,7 +199,7 @@ func (s *imapSession) startAppend(folder string, a *imapAppend, more mailboxQuot
 	}
 	draft, err := s.tree.draft(folder)
 	if errors.Is(err, errMailboxNotFound) {
-		return nil, imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"} // RFC 9051, section 6.3.12
+		return nil, imapNoTarget(folder)
 	}
 	if err != nil {
 		return nil, err

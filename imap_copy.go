@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"strconv"
-
-	"github.com/emersion/go-imap/v2"
 )
 
 // COPY and MOVE, each also by UID (RFC 9051, sections 6.4.7, 6.4.8 and 6.4.9).
@@ -45,7 +43,7 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	}
 	copied, err := do(uids, to)
 	if errors.Is(err, errMailboxNotFound) {
-		return imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"} // RFC 9051, section 6.4.7
+		return imapNoTarget(to)
 	} else if err != nil {
 		return err
 	}

@@ -29,6 +29,15 @@ func (e imapNo) Error() string  { return e.text }
 func (e imapBad) Error() string { return string(e) }
 func (e imapBye) Error() string { return string(e) }
 
+// imapNoTarget is said of a mailbox that mail should go to and that is not there: the client may
+// make it, unless no mailbox can have that name (RFC 9051, sections 6.3.12 and 6.4.7).
+func imapNoTarget(folder string) error {
+	if _, err := mailboxCleanName(folder); err != nil {
+		return err
+	}
+	return imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"}
+}
+
 // imapDone is the outcome of a command that has written its tagged response itself.
 var imapDone = errors.New("answered")
 
