@@ -115,6 +115,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"SEARCH":       {imapSelectedState, true, false, (*imapSession).cmdSearch},  // RFC 9051, section 6.4.4
 		"SORT":         {imapSelectedState, true, false, (*imapSession).cmdSort},    // RFC 5256, section 3, as THREAD
 		"THREAD":       {imapSelectedState, true, false, (*imapSession).cmdThread},
+		"UIDBATCHES":   {imapSelectedState, false, false, (*imapSession).cmdUIDBatches},   // RFC 10022, section 3.1
 		"CANCELUPDATE": {imapSelectedState, false, false, (*imapSession).cmdCancelUpdate}, // RFC 5267, section 4.3.5
 
 		"FETCH":       {imapSelectedState, true, false, (*imapSession).cmdFetch},      // RFC 9051, section 6.4.5

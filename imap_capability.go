@@ -66,6 +66,7 @@ var imapCapabilities = []imapCapability{
 	{name: "QUOTA=RES-STORAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "QUOTA=RES-MESSAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "PARTIAL", states: imapLoggedIn},
+	{name: "UIDBATCHES", states: imapLoggedIn},
 	{name: "SORT", states: imapLoggedIn},
 	{name: "SORT=DISPLAY", states: imapLoggedIn},
 	{name: "ESORT", states: imapLoggedIn},
