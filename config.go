@@ -72,6 +72,8 @@ type configPOP3 struct {
 type configIMAP struct {
 	separator, prefix string
 	without           []string // names of capabilities, as the user wrote them
+	messageLimit      int      // 0: none, as the next
+	saveLimit         int
 }
 
 type configWeb struct {
@@ -148,7 +150,7 @@ func configDefault() *config {
 			maxRecipients:   100,
 		},
 		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
-		imap:   configIMAP{separator: "/"},
+		imap:   configIMAP{separator: "/", messageLimit: 10_000_000},
 		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100, memory: configAuto},
 	}
 }
@@ -196,6 +198,8 @@ var configKeys = []configKey{
 	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
 	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},
 	{"imap", "without", func(c *config) any { return &c.imap.without }},
+	{"imap", "message_limit", func(c *config) any { return &c.imap.messageLimit }},
+	{"imap", "save_limit", func(c *config) any { return &c.imap.saveLimit }},
 	{"web", "networks", func(c *config) any { return &c.web.networks }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},

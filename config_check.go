@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -47,6 +48,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
 	}
 	d.checkWithout(capabilities)
+	d.checkMessageLimits()
 	d.checkNetworks("web", "networks", c.web.networks)
 	d.checkMetadata()
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
@@ -80,6 +82,21 @@ func (d *configDecoder) checkWord(section, name, value string, words ...string) 
 	d.found(configPath(section, name), fmt.Sprintf("[%s] %s cannot be %q, it is %s or %s", section, name, value,
 		strings.Join(words[:last], ", "), words[last]), hint)
 	return false
+}
+
+// checkMessageLimits checks the limits of what one IMAP command deals with.
+func (d *configDecoder) checkMessageLimits() {
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{{"message_limit", d.imap.messageLimit}, {"save_limit", d.imap.saveLimit}} {
+		if limit.value != 0 && (limit.value < 1000 || int64(limit.value) > math.MaxUint32) { // RFC 9738, section 3
+			d.found(configPath("imap", limit.key), fmt.Sprintf("[imap] %s must be from 1000 to 4294967295, or 0", limit.key), "0 is any number")
+		}
+	}
+	if d.imap.messageLimit != 0 && d.imap.saveLimit != 0 {
+		d.found(configPath("imap", "save_limit"), "[imap] message_limit holds for all that save_limit does", "set message_limit = 0, or save_limit = 0")
+	}
 }
 
 // checkWithout checks that [imap] without names capabilities that can be withheld. They

@@ -38,6 +38,8 @@ type imapDoor struct {
 	plaintext authPlaintext
 
 	appendLimit int64  // bytes of the largest message that APPEND takes
+	limit       int    // messages that one command deals with; 0: any number
+	saveLimit   int    // likewise, for COPY and APPEND alone
 	separator   byte   // between the parts of a mailbox name: '/' or '.'
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
 
@@ -154,9 +156,10 @@ type imapSession struct {
 	utf8      bool                   // ENABLE UTF8=ACCEPT (RFC 6855), or rev2: names are UTF-8
 	uidOnly   bool                   // ENABLE UIDONLY (RFC 9586): no message numbers in either direction
 
-	tag  string
-	name string // of the command that is running, such as "UID FETCH"
-	bad  int    // bad commands before login
+	tag    string
+	name   string // of the command that is running, such as "UID FETCH"
+	lowest uint32 // UID that it has dealt with, if it named more messages than it may; 0: it did not
+	bad    int    // bad commands before login
 }
 
 // imapSelected is the mailbox that is selected.
@@ -199,7 +202,7 @@ func (s *imapSession) serveOne() error {
 	if err := s.wait(); err != nil {
 		return err
 	}
-	s.tag, s.name = "*", ""
+	s.tag, s.name, s.lowest = "*", "", 0
 	err := s.r.next()
 	if errors.Is(err, errLineTooLong) {
 		s.tag = cmp.Or(s.r.tag, "*")
@@ -210,7 +213,7 @@ func (s *imapSession) serveOne() error {
 	command, err := s.readCommand()
 	if err == nil {
 		if err = command.run(s); s.r.broken == nil {
-			err = s.tellBefore(command, err)
+			err = s.tellLimit(s.tellBefore(command, err))
 		}
 	}
 	return s.answer(err)
@@ -444,8 +447,12 @@ func (s *imapSession) tellExpunged(changes mailboxChanges) {
 		s.c.Write(append(imapAppendSet([]byte("* VANISHED "), changes.expunged), "\r\n"...))
 		return
 	}
+	numbers := changes.numbers
+	if s.lowest > 0 {
+		numbers = imapDownwards(numbers)
+	}
 	var buf [512]byte
-	for _, number := range changes.numbers {
+	for _, number := range numbers {
 		out := append(buf[:0], "* "...)
 		out = strconv.AppendUint(out, uint64(number), 10)
 		s.c.Write(append(out, " EXPUNGE\r\n"...))

@@ -39,9 +39,10 @@ func (s *imapSession) cmdAppend() error {
 	for len(drafts) == 0 || len(s.r.line) > 0 {
 		var a *imapAppend
 		var draft *mailboxDraft
-		if len(drafts) == imapAppendMost {
-			err = imapNo{imap.ResponseCodeLimit, fmt.Sprintf("one APPEND takes at most %d messages", imapAppendMost)}
-		} else if a, err = s.readAppend(); err == nil {
+		if err = s.limitAppend(len(drafts) + 1); err == nil {
+			a, err = s.readAppend()
+		}
+		if err == nil {
 			draft, err = s.appendOne(name, a, mailboxQuota{sum.bytes + a.size, sum.messages + 1})
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -67,6 +68,10 @@ var imapCapabilities = []imapCapability{
 	{name: "QUOTA=RES-MESSAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "PARTIAL", states: imapLoggedIn},
 	{name: "UIDBATCHES", states: imapLoggedIn},
+	{name: "MESSAGELIMIT", states: imapLoggedIn, holds: func(s *imapSession) bool { return s.door.limit > 0 },
+		value: func(s *imapSession) string { return fmt.Sprintf("=%d", s.door.limit) }},
+	{name: "SAVELIMIT", states: imapLoggedIn, holds: func(s *imapSession) bool { return s.door.limit == 0 && s.door.saveLimit > 0 },
+		value: func(s *imapSession) string { return fmt.Sprintf("=%d", s.door.saveLimit) }}, // instead of the other
 	{name: "SORT", states: imapLoggedIn},
 	{name: "SORT=DISPLAY", states: imapLoggedIn},
 	{name: "ESORT", states: imapLoggedIn},

@@ -34,10 +34,17 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	if err != nil {
 		return err
 	}
-	uids, err := s.selected.resolve(set, s.byUID())
+	spans, err := s.selected.spans(set, s.byUID())
 	if err != nil {
 		return err
 	}
+	lowest := uint32(0)
+	if move {
+		spans, lowest = s.limit(spans)
+	} else if err := s.limitCopy(spans); err != nil {
+		return err
+	}
+	uids := spans.pick(s.selected.view.uids())
 	if !s.byUID() && len(s.selected.view.messages(uids)) < len(uids) {
 		return errMailboxExpunged // RFC 2180, section 4.4.1: all or nothing
 	}
@@ -47,6 +54,7 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	} else if err != nil {
 		return err
 	}
+	s.lowest = lowest
 	s.brought(name, copied.to)
 	switch {
 	case len(copied.from) == 0:

@@ -26,7 +26,7 @@ func (s *imapSession) cmdEsearch() error {
 		}
 	}
 	alone := len(sources) == 1 && sources[0].kind == imapFilterSelected
-	search := &imapSearch{filters: s.filters()}
+	search := &imapSearch{filters: s.filters(), uidOnly: s.uidOnly}
 	ret, err := s.r.readSearch(search, s.rev2 || !s.utf8)
 	if err != nil {
 		if no := (imapNo{}); alone && s.selected != nil && ret.save && errors.As(err, &no) {
@@ -49,7 +49,7 @@ func (s *imapSession) cmdEsearch() error {
 	if search.modSeqs {
 		s.useModSeqs()
 	}
-	if alone {
+	if search.alone = alone; alone {
 		return s.esearch(search, ret, s.selected.view)
 	}
 	return s.esearchAll(search, ret, sources)
@@ -140,10 +140,15 @@ func (s *imapSession) esearch(search *imapSearch, ret imapSearchReturn, view *ma
 	if ret.save {
 		s.selected.saved = nil // until it is known better
 	}
+	lowest := uint32(0)
+	if search.alone { // in several, no UID could say where it stopped
+		search.spans, lowest = s.limit(search.spans)
+	}
 	hits, err := search.find(ret.ends())
 	if err != nil {
 		return err
 	}
+	s.lowest = lowest
 	search.sign()
 	uids := search.numbers(hits, true)
 	if ret.save {

@@ -21,9 +21,28 @@ func (s *imapSession) cmdUIDExpunge() error {
 	if err != nil {
 		return err
 	}
-	uids, err := s.selected.resolve(set, true)
+	spans, err := s.selected.spans(set, true)
 	if err != nil {
 		return err
 	}
-	return s.selected.view.expunge(append([]uint32{}, uids...)) // nil would be all
+	view := s.selected.view
+	uids := append([]uint32{}, spans.pick(view.uids())...) // nil would be all
+	lowest := uint32(0)
+	if most := s.mostMessages(); most > 0 && len(uids) > most {
+		deleted := uids[:0] // only these count (RFC 9738, section 3.1)
+		for _, m := range view.messages(uids) {
+			if m.flags&mailboxFlagDeleted != 0 {
+				deleted = append(deleted, m.uid)
+			}
+		}
+		if uids = deleted; len(uids) > most {
+			uids = uids[len(uids)-most:]
+			lowest = uids[0]
+		}
+	}
+	if err := view.expunge(uids); err != nil {
+		return err
+	}
+	s.lowest = lowest
+	return nil
 }

@@ -41,8 +41,12 @@ func (s *imapSession) cmdFetch() error {
 		return err
 	}
 	if modifiers.part.given() {
+		if err := s.limitPart(modifiers.part); err != nil {
+			return err
+		}
 		spans = spans.part(modifiers.part.of(spans.count()))
 	}
+	spans, s.lowest = s.limit(spans)
 	if modifiers.changed {
 		items.addPlain(imapFetchModSeq) // RFC 7162, section 3.1.4.1
 		items.order()
@@ -75,7 +79,7 @@ func (s *imapSession) cmdFetch() error {
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
 	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, utf8: s.utf8,
-		modSeqs: s.condstore, uidOnly: s.uidOnly}
+		modSeqs: s.condstore, uidOnly: s.uidOnly, downwards: s.lowest > 0}
 }
 
 // has tells whether an item is among them.
@@ -144,6 +148,8 @@ type imapFetch struct {
 
 	utf8 bool // it takes UTF-8 in quotes
 
+	downwards bool // the last message is told first
+
 	uidOnly bool // messages are told by UID
 	modSeqs bool // the client knows of mod-sequences
 	changed bool // only messages with a mod-sequence above since are told
@@ -187,13 +193,23 @@ func (f *imapFetch) run(spans imapSpans) error {
 	case f.items.summary, f.items.lazy:
 		most = imapFetchBatchKnown
 	}
+	if f.downwards {
+		spans = slices.Clone(spans)
+		slices.Reverse(spans)
+	}
 	for _, span := range spans {
 		for span.from < span.to {
 			n := min(most, span.to-span.from)
-			if err := f.batch(span.from, f.view.uids()[span.from:span.from+n]); err != nil {
+			from := span.from
+			if f.downwards {
+				from = span.to - n
+				span.to = from
+			} else {
+				span.from += n
+			}
+			if err := f.batch(from, f.view.uids()[from:from+n]); err != nil {
 				return err
 			}
-			span.from += n
 		}
 	}
 	return f.give()
@@ -218,8 +234,18 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 	if f.items.size {
 		f.sizes(messages)
 	}
+	if f.downwards {
+		slices.Reverse(messages)
+		slices.Reverse(summaries)
+		slices.Reverse(marked)
+	}
+	first, all := at, uids
 	for i := range messages {
 		m := &messages[i]
+		if f.downwards {
+			at = first + imapUIDIndex(all, m.uid)
+			uids = all[at-first:]
+		}
 		for uids[0] < m.uid { // every message is among uids
 			uids, at = uids[1:], at+1
 		}

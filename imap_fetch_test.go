@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -202,6 +203,40 @@ func TestImapFetchLarge(t *testing.T) {
 			}
 		}
 		c.Close()
+	}
+}
+
+// TestImapFetchDownwards wants the same responses in the other order, where a limit cuts what was asked for.
+func TestImapFetchDownwards(t *testing.T) {
+	v := imapTestBox(t, 600, func(i int) string { return fmt.Sprintf("Subject: %d\r\n\r\nbody %d\r\n", i, i) })
+	for _, what := range []string{"(UID FLAGS)", "ENVELOPE", "(UID BODY.PEEK[TEXT] BODYSTRUCTURE)"} {
+		rows := func(downwards bool) []string {
+			client, server := imapTestPipe(t, false)
+			c := newConn(server, slog.New(slog.DiscardHandler), time.Minute)
+			items, err := imapTestReader(what).readFetchItems(false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make(chan string, 1)
+			go func() {
+				b, _ := io.ReadAll(client)
+				got <- string(b)
+			}()
+			f := &imapFetch{c: c, view: v, items: items, downwards: downwards}
+			if err := f.run(imapSpans{{1, 2}, {5, 300}, {310, 600}}); err != nil || f.err != nil || f.gone {
+				t.Fatal(err, f.err)
+			}
+			if err := c.flush(); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			return strings.Split(<-got, "* ")
+		}
+		up, down := rows(false), rows(true)
+		slices.Reverse(down)
+		if len(up) != 587 || !slices.Equal(up[1:], down[:len(down)-1]) {
+			t.Errorf("%s: %d rows upwards, %d downwards, and not the same", what, len(up)-1, len(down)-1)
+		}
 	}
 }
 

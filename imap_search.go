@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // SEARCH and UID SEARCH (RFC 9051, section 6.4.4), with the result options of
@@ -46,9 +47,15 @@ func (s *imapSession) search(search *imapSearch, ret imapSearchReturn, first, la
 	if ret.save {
 		s.selected.saved = nil // until it is known better
 	}
+	spans, lowest := s.limit(search.spans) // messages that are searched count (RFC 9738, section 3.1)
+	if lowest > 0 && !strings.HasSuffix(s.name, "SEARCH") {
+		return nil, s.limitRefusal(s.door.limit, 0) // RFC 9738, section 3.3: not to be had of a part
+	}
+	search.spans = spans
 	if hits, err = search.find(first, last); err != nil {
 		return nil, err
 	}
+	s.lowest = lowest
 	search.sign()
 	return hits, nil
 }
@@ -65,6 +72,9 @@ type imapSearch struct {
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
+
+	spans imapSpans // that have to be looked at
+	alone bool      // ESEARCH of the selected mailbox and no other
 
 	messages []mailboxMessage // of the batch at hand: memory that is used again
 	said     []imapMaybe
@@ -110,23 +120,23 @@ func (s *imapSearch) prepare(saved []uint32) {
 		s.hasDate = s.hasDate || k.kind == imapSearchDate
 		s.hasSize = s.hasSize || k.kind == imapSearchSize
 	})
+	s.spans = s.key.candidates(len(s.view.uids()))
 }
 
 // find gives the indexes of the messages that match, ascending. With first or last
 // it stops when it has found the first or the last one; others may be among what it
 // gives.
 func (s *imapSearch) find(first, last bool) (hits []int, err error) {
-	spans := s.key.candidates(len(s.view.uids()))
 	if !first && !last {
-		return s.findIn(spans, false, false)
+		return s.findIn(s.spans, false, false)
 	}
 	if first {
-		if hits, err = s.findIn(spans, true, false); err != nil || len(hits) == 0 {
+		if hits, err = s.findIn(s.spans, true, false); err != nil || len(hits) == 0 {
 			return hits, err
 		}
 	}
 	if last {
-		more, err := s.findIn(spans, true, true)
+		more, err := s.findIn(s.spans, true, true)
 		if err != nil {
 			return nil, err
 		}
@@ -439,8 +449,12 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 			out = imapAppendEsearch(nil, imapTagCorrelator(s.tag), s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
 		}
 	default:
+		highest := search.highest(uids)
+		if s.lowest > 0 {
+			slices.Reverse(numbers)
+		}
 		out = append(append(out, "* "...), name...)
-		out = imapAppendNumbers(out, numbers, search.highest(uids))
+		out = imapAppendNumbers(out, numbers, highest)
 	}
 	s.c.Write(out)
 }

@@ -229,7 +229,7 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 		return p.readLogic(name)
 	case "FILTER":
 		return p.readFilter()
-	case "KEYWORD", "UNKEYWORD", "UID", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ", "EMAILID", "THREADID",
+	case "KEYWORD", "UNKEYWORD", "UID", "UIDAFTER", "UIDBEFORE", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ", "EMAILID", "THREADID",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
 		if _, ok := imapSearchDateKeys[name]; !ok {
@@ -268,6 +268,8 @@ func (p *imapSearchParser) readArgument(name string) (key imapSearchKey, err err
 		key.kind = imapSearchUIDs
 		key.set, err = p.r.readSet()
 		return key, err
+	case "UIDAFTER", "UIDBEFORE":
+		return p.readUIDBound(name)
 	case "LARGER", "SMALLER":
 		return p.readSize(name)
 	case "MODSEQ":
@@ -293,6 +295,21 @@ func (p *imapSearchParser) readArgument(name string) (key imapSearchKey, err err
 		return p.readText(imapSearchText, "")
 	}
 	return p.readDate(name)
+}
+
+// readUIDBound reads the UID of UIDAFTER and UIDBEFORE (RFC 9738, section 3.2), which itself does not match.
+func (p *imapSearchParser) readUIDBound(name string) (imapSearchKey, error) {
+	key := imapSearchKey{kind: imapSearchUIDs}
+	uid, err := p.r.readNumber()
+	switch {
+	case err == nil && uid == 0:
+		err = imapBad("UIDs are counted from 1")
+	case name == "UIDAFTER" && uid < math.MaxUint32:
+		key.set.ranges = []imapRange{{uid + 1, math.MaxUint32}}
+	case name == "UIDBEFORE" && uid > 1:
+		key.set.ranges = []imapRange{{1, uid - 1}}
+	}
+	return key, err
 }
 
 func (p *imapSearchParser) readSize(name string) (imapSearchKey, error) {

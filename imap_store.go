@@ -25,10 +25,12 @@ func (s *imapSession) cmdStore() error {
 		return err
 	}
 	v := s.selected.view
-	uids, err := s.selected.resolve(want.set, s.byUID())
+	spans, err := s.selected.spans(want.set, s.byUID())
 	if err != nil {
 		return err
 	}
+	spans, lowest := s.limit(spans)
+	uids := spans.pick(v.uids())
 	if v.readOnly() {
 		return errMailboxReadOnly
 	}
@@ -45,6 +47,7 @@ func (s *imapSession) cmdStore() error {
 	if err != nil {
 		return err
 	}
+	s.lowest = lowest
 	s.tellKeywords()
 	gone, err := s.tellStored(&want, uids, modified)
 	if err != nil {

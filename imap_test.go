@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,8 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	}
 	d.plaintext = authPlaintext(cmp.Or(dialogWith(dir, "plaintext"), string(d.plaintext)))
 	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
+	d.limit, _ = strconv.Atoi(cmp.Or(dialogWith(dir, "message_limit"), "10000000"))
+	d.saveLimit, _ = strconv.Atoi(dialogWith(dir, "save_limit"))
 	if dialogWith(dir, "tls") == "no" {
 		d.tls = nil
 	}

@@ -12,10 +12,10 @@ import (
 const errImapUIDRequired = imapBad("[UIDREQUIRED] after ENABLE UIDONLY messages have no numbers but UIDs")
 
 // imapTakesNumbers tells whether a command takes message numbers, or answers with them: those that have a twin by
-// UID. EXPUNGE names no messages (RFC 9586, sections 3.2 and 3.8).
+// UID (RFC 9586, sections 3.2 and 3.8), but for two. EXPUNGE names no messages, and ESEARCH answers with UIDs.
 func imapTakesNumbers(name string) bool {
 	_, twin := imapCommands["UID "+name]
-	return twin && name != "EXPUNGE"
+	return twin && name != "EXPUNGE" && name != "ESEARCH"
 }
 
 // imapAppendFetch begins a FETCH response, or a UIDFETCH response, in which the UID is not told once more unless that
