@@ -66,6 +66,7 @@ var imapCapabilities = []imapCapability{
 	{name: "QUOTA", states: imapLoggedIn},
 	{name: "QUOTA=RES-STORAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "QUOTA=RES-MESSAGE", states: imapLoggedIn, needs: "QUOTA"},
+	{name: "SEARCH=FUZZY", states: imapLoggedIn},
 	{name: "PARTIAL", states: imapLoggedIn},
 	{name: "UIDBATCHES", states: imapLoggedIn},
 	{name: "MESSAGELIMIT", states: imapLoggedIn, holds: func(s *imapSession) bool { return s.door.limit > 0 },

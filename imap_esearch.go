@@ -26,7 +26,7 @@ func (s *imapSession) cmdEsearch() error {
 		}
 	}
 	alone := len(sources) == 1 && sources[0].kind == imapFilterSelected
-	search := &imapSearch{filters: s.filters(), uidOnly: s.uidOnly}
+	search := s.newSearch()
 	ret, err := s.r.readSearch(search, s.rev2 || !s.utf8)
 	if err != nil {
 		if no := (imapNo{}); alone && s.selected != nil && ret.save && errors.As(err, &no) {
@@ -41,6 +41,8 @@ func (s *imapSession) cmdEsearch() error {
 		return imapBad("SAVE is for the selected mailbox alone")
 	case ret.update && !alone:
 		return imapBad("UPDATE is for the selected mailbox alone")
+	case ret.relevancy && !search.fuzzy:
+		return errImapRelevancy
 	}
 	if err := s.mayUpdate(ret); err != nil {
 		return err
@@ -145,6 +147,9 @@ func (s *imapSession) esearch(search *imapSearch, ret imapSearchReturn, view *ma
 		search.spans, lowest = s.limit(search.spans)
 	}
 	hits, err := search.find(ret.ends())
+	if err == nil && ret.relevancy {
+		err = search.score(hits)
+	}
 	if err != nil {
 		return err
 	}
@@ -156,7 +161,7 @@ func (s *imapSession) esearch(search *imapSearch, ret imapSearchReturn, view *ma
 	}
 	head := s.correlators(view)
 	if len(hits) > 0 && (!ret.save || ret.hasData() || ret.update || ret.context) {
-		s.c.Write(imapAppendEsearch(nil, head, true, ret, uids, search.highest(ret.saves(uids))))
+		s.c.Write(imapAppendEsearch(nil, head, true, ret, uids, search.scores.of(ret, hits), search.highest(ret.saves(uids))))
 	}
 	if ret.update {
 		s.context(search, ret.items, nil, hits, head)

@@ -26,8 +26,14 @@ func (s *imapSession) cmdSearch() error {
 	if err := s.mayUpdate(ret); err != nil {
 		return err
 	}
+	if ret.relevancy && !search.fuzzy {
+		return errImapRelevancy
+	}
 	first, last := ret.ends()
 	hits, err := s.search(search, ret, first, last)
+	if err == nil && ret.relevancy {
+		err = search.score(hits)
+	}
 	if err != nil {
 		return err
 	}
@@ -69,6 +75,8 @@ type imapSearch struct {
 	has     [imapCostText + 1]bool // there are keys of this cost
 	uidOnly bool                   // no message numbers among the keys
 	modSeqs bool                   // the answer tells the highest mod-sequence
+	fuzzy   bool                   // there is a FUZZY among the keys
+	scores  imapScores             // of what was found, if they are asked for
 	hasDate bool                   // of imapCostStat: of the date
 	hasSize bool                   // and of the size
 	workers [imapWorkersMost]imapSearchWorker
@@ -367,7 +375,10 @@ func (m *imapSearchMessage) needle(k *imapSearchKey) *messageText {
 		w.texts = make([]*messageText, len(m.search.needles))
 	}
 	if w.texts[k.needle] == nil {
-		w.texts[k.needle] = newMessageText(m.search.needles[k.needle])
+		text := m.search.needles[k.needle]
+		if w.texts[k.needle] = newMessageText(text); k.fuzzy {
+			w.texts[k.needle] = newMessageFuzzy(text)
+		}
 	}
 	return w.texts[k.needle]
 }
@@ -378,7 +389,9 @@ func (m *imapSearchMessage) inText(k *imapSearchKey) imapMaybe {
 	if k.text == "" {
 		return imapSurely
 	}
-	found, err := m.needle(k).inBody(m.worker.body.r, m.worker.body.root, k.kind == imapSearchText)
+	needle := m.needle(k)
+	needle.begin()
+	found, err := needle.inBody(m.worker.body.r, m.worker.body.root, k.kind == imapSearchText)
 	if err != nil {
 		m.err = err
 		return imapUnknown
@@ -393,18 +406,20 @@ type imapSearchReturn struct {
 
 	part imapPart // PARTIAL
 
+	relevancy bool // RFC 6203, section 4
+
 	context, update bool            // RFC 5267, section 4; the first is a hint that is not taken
 	items           *imapFetchItems // what UPDATE tells of new messages (RFC 5465, section 7)
 }
 
 // hasData tells whether the answer has data items.
 func (ret *imapSearchReturn) hasData() bool {
-	return ret.min || ret.max || ret.all || ret.count || ret.part.given()
+	return ret.min || ret.max || ret.all || ret.count || ret.part.given() || ret.relevancy
 }
 
 // ends tells whether the first or the last message, or both, are all that was asked for.
 func (ret *imapSearchReturn) ends() (first, last bool) {
-	only := !ret.all && !ret.count && !ret.part.given() && !ret.update
+	only := !ret.all && !ret.count && !ret.part.given() && !ret.update && !ret.relevancy
 	return only && ret.min, only && ret.max
 }
 
@@ -446,7 +461,7 @@ func (s *imapSession) tellFound(search *imapSearch, ret imapSearchReturn, hits [
 	switch {
 	case ret.given || s.rev2 && name == "SEARCH": // RFC 9051, section 6.4.4
 		if ret.all = ret.all || !ret.given; !ret.save || ret.hasData() || ret.update || ret.context {
-			out = imapAppendEsearch(nil, imapTagCorrelator(s.tag), s.byUID(), ret, numbers, search.highest(ret.saves(uids)))
+			out = imapAppendEsearch(nil, imapTagCorrelator(s.tag), s.byUID(), ret, numbers, search.scores.of(ret, hits), search.highest(ret.saves(uids)))
 		}
 	default:
 		highest := search.highest(uids)
@@ -480,8 +495,9 @@ func imapAppendNumbers(dst []byte, numbers []uint32, modSeq uint64) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4); head is its correlators.
-func imapAppendEsearch(dst []byte, head string, byUID bool, ret imapSearchReturn, numbers []uint32, modSeq uint64) []byte {
+// imapAppendEsearch appends an ESEARCH response (RFC 9051, section 7.3.4); head is its correlators, scores
+// what RELEVANCY tells.
+func imapAppendEsearch(dst []byte, head string, byUID bool, ret imapSearchReturn, numbers []uint32, scores []uint8, modSeq uint64) []byte {
 	dst = append(append(append(dst, "* ESEARCH ("...), head...), ')')
 	if byUID {
 		dst = append(dst, " UID"...)
@@ -505,6 +521,7 @@ func imapAppendEsearch(dst []byte, head string, byUID bool, ret imapSearchReturn
 		}
 		dst = append(imapAppendSet(dst, numbers[from:to]), ')')
 	}
+	dst = imapAppendScores(dst, scores)
 	if ret.count {
 		dst = strconv.AppendInt(append(dst, " COUNT "...), int64(len(numbers)), 10)
 	}

@@ -17,9 +17,13 @@ const (
 	imapFilterShared  = "/shared/filters/values/"
 )
 
-// newSearch begins a search in the selected mailbox.
+// newSearch begins a search in the selected mailbox, if there is one.
 func (s *imapSession) newSearch() *imapSearch {
-	return &imapSearch{view: s.selected.view, filters: s.filters(), uidOnly: s.uidOnly}
+	search := &imapSearch{filters: s.filters(), uidOnly: s.uidOnly}
+	if s.selected != nil {
+		search.view = s.selected.view
+	}
+	return search
 }
 
 // filters finds saved searches, one's own before those for all. The annotations are read when

@@ -24,6 +24,7 @@ type imapSearchKey struct {
 	name   string // header fields
 	text   string // what is looked for, in UTF-8
 	needle int    // its number, to find what a worker has prepared for it
+	fuzzy  bool   // it is looked for fuzzily
 }
 
 type imapSearchKind uint8

@@ -66,6 +66,8 @@ type imapSearchParser struct {
 	keys    int
 	needles []string
 	modSeqs bool // they are asked for
+	fuzzy   bool // what is read stands behind FUZZY
+	blurred bool // something does
 	uidOnly bool // ENABLE UIDONLY: message numbers are refused
 
 	filters func(name string) (text string, ok bool, err error) // nil: there are none
@@ -111,7 +113,7 @@ func (r *imapReader) readSearchKeys(search *imapSearch, charset string) (err err
 	if err == nil && !known {
 		err = imapNo{"BADCHARSET (UTF-8 US-ASCII)", "this charset is not known"}
 	}
-	search.needles, search.modSeqs = p.needles, p.modSeqs
+	search.needles, search.modSeqs, search.fuzzy = p.needles, p.modSeqs, p.blurred
 	return err
 }
 
@@ -142,6 +144,8 @@ func (r *imapReader) readSearchReturn() (ret imapSearchReturn, err error) {
 			ret.count = true
 		case "SAVE":
 			ret.save = true
+		case "RELEVANCY":
+			ret.relevancy = true
 		case "CONTEXT":
 			ret.context = true
 		case "UPDATE":
@@ -229,6 +233,8 @@ func (p *imapSearchParser) readKey() (key imapSearchKey, err error) {
 		return p.readLogic(name)
 	case "FILTER":
 		return p.readFilter()
+	case "FUZZY":
+		return p.readFuzzy()
 	case "KEYWORD", "UNKEYWORD", "UID", "UIDAFTER", "UIDBEFORE", "LARGER", "SMALLER", "YOUNGER", "OLDER", "MODSEQ", "EMAILID", "THREADID",
 		"FROM", "TO", "CC", "BCC", "SUBJECT", "HEADER", "BODY", "TEXT":
 	default:
@@ -380,7 +386,7 @@ func (p *imapSearchParser) readText(kind imapSearchKind, field string) (key imap
 		kind = imapSearchOtherHeader
 	}
 	p.needles = append(p.needles, text)
-	return imapSearchKey{kind: kind, name: field, text: text, needle: len(p.needles) - 1}, nil
+	return imapSearchKey{kind: kind, name: field, text: text, needle: len(p.needles) - 1, fuzzy: p.fuzzy && text != ""}, nil
 }
 
 // readDate reads a day for the key that name says.

@@ -24,7 +24,7 @@ func TestImapAppendEsearch(t *testing.T) {
 		{imapSearchReturn{all: true}, nil, true, "UID", ""},
 	} {
 		want := `* ESEARCH (TAG "a1") ` + c.want + "\r\n"
-		if got := string(imapAppendEsearch(nil, imapTagCorrelator("a1"), c.byUID, c.ret, c.numbers, 0)); got != want {
+		if got := string(imapAppendEsearch(nil, imapTagCorrelator("a1"), c.byUID, c.ret, c.numbers, nil, 0)); got != want {
 			t.Errorf("%+v: %q, want %q", c.ret, got, want)
 		}
 		if got := string(imapAppendSet(nil, c.ret.saves(c.numbers))); got != c.saves {

@@ -20,6 +20,8 @@ var imapSortKinds = map[string]imapSortKind{
 	"TO":      {need: imapCostSummary, text: func(header []byte) string { return messageSortMailbox(header, "to") }},
 	"SUBJECT": {need: imapCostSummary, text: func(header []byte) string { base, _ := messageSortSubject(header); return base }},
 
+	"RELEVANCY": {relevancy: true}, // RFC 6203, section 6
+
 	"DISPLAYFROM": {need: imapCostSummary, text: func(header []byte) string { return messageSortDisplay(header, "from") }},
 	"DISPLAYTO":   {need: imapCostSummary, text: func(header []byte) string { return messageSortDisplay(header, "to") }},
 }
@@ -30,6 +32,8 @@ type imapSortKind struct {
 	size   bool           // its size, too
 	number func(m *mailboxMessage, summary *messageSummary) int64
 	text   func(header []byte) string
+
+	relevancy bool // the highest score comes first
 }
 
 // imapSortKey is one criterion of a SORT, with the values of the messages at hand.
@@ -74,15 +78,25 @@ func (s *imapSession) cmdSort() error {
 	if err := s.mayUpdate(ret); err != nil {
 		return err
 	}
+	relevancy := slices.ContainsFunc(keys, func(k imapSortKey) bool { return k.relevancy })
+	if (relevancy || ret.relevancy) && !search.fuzzy {
+		return errImapRelevancy
+	}
 	hits, err := s.search(search, ret, false, false)
+	if err == nil && (relevancy || ret.relevancy) {
+		err = search.score(hits)
+	}
 	if err != nil {
 		return err
 	}
-	if hits, err = imapSort(search.view, hits, keys); err != nil {
+	if hits, err = imapSort(search.view, hits, keys, search.scores.scores); err != nil {
 		return err
 	}
 	s.tellFound(search, ret, hits, "SORT")
-	if ret.update {
+	switch {
+	case ret.update && relevancy: // a score takes reading a message
+		s.noUpdate(s.tag, "what is sorted by RELEVANCY is not kept up to date")
+	case ret.update:
 		s.context(search, ret.items, keys, hits, imapTagCorrelator(s.tag))
 	}
 	return nil
@@ -135,8 +149,8 @@ func (s *imapSession) readFound(search *imapSearch, ret imapSearchReturn) error 
 	return err
 }
 
-// imapSort puts hits, which are ascending, in order.
-func imapSort(view *mailboxView, hits []int, keys []imapSortKey) ([]int, error) {
+// imapSort puts hits, which are ascending, in order. scores are theirs if there is a key for them.
+func imapSort(view *mailboxView, hits []int, keys []imapSortKey, scores []uint8) ([]int, error) {
 	uids := make([]uint32, len(hits))
 	for i, hit := range hits {
 		uids[i] = view.uids()[hit]
@@ -155,7 +169,9 @@ func imapSort(view *mailboxView, hits []int, keys []imapSortKey) ([]int, error) 
 	err := imapLearn(view, uids, need, func(at int, m *mailboxMessage, summary *messageSummary) {
 		for i := range keys {
 			k := &keys[i]
-			if k.number != nil {
+			if k.relevancy {
+				k.numbers[at] = -int64(scores[at])
+			} else if k.number != nil {
 				k.numbers[at] = k.number(m, summary)
 			} else if summary != nil {
 				k.texts[at] = k.text(summary.header)

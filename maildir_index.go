@@ -54,7 +54,7 @@ const (
 // maildirIndexEntries are the files of entries.
 var maildirIndexEntries = [...]struct{ name, magic string }{
 	maildirIndexText:  {"letterbox.index.text", "LBtexts1"},
-	maildirIndexWords: {"letterbox.index.words", "LBwords1"},
+	maildirIndexWords: {"letterbox.index.words", "LBwords2"},
 }
 
 const (

@@ -20,17 +20,48 @@ type messageText struct {
 	needle []byte // folded
 	raw    []byte // what was read and not yet folded
 	folded []byte // what was folded, the end of the last piece before it
+	kept   int    // bytes of that end
 
 	threes *messageThrees // all that is looked at goes there, and nothing is found; or nil
+	fuzzy  *messageFuzzy  // looks for words as well; or nil
 }
 
-// found tells whether the needle is in what was folded last.
-func (t *messageText) found() bool {
+// found tells whether the needle is in what was folded last, or, in a fuzzy search, all words are in what was folded so far.
+// Behind the last piece of a text a word ends.
+func (t *messageText) found(last bool) bool {
 	if t.threes != nil {
 		t.threes.add(t.folded)
+		t.threes.addBare(t.folded, t.kept)
 		return false
 	}
-	return bytes.Contains(t.folded, t.needle)
+	found := bytes.Contains(t.folded, t.needle)
+	f := t.fuzzy
+	if f == nil {
+		return found
+	}
+	if found {
+		f.foundWritten()
+	}
+	if f.read(t.folded[t.kept:]); last {
+		f.end()
+	}
+	return f.score() > 0 && !f.scoring
+}
+
+// begin forgets what was found in another message.
+func (t *messageText) begin() {
+	if t.fuzzy != nil {
+		t.fuzzy.begin()
+		t.fuzzy.top = 0
+	}
+}
+
+// score has look go through a message to the end, and gives the score of what a fuzzy search finds there.
+func (t *messageText) score(look func()) uint8 {
+	t.fuzzy.scoring = true
+	look()
+	t.fuzzy.scoring = false
+	return t.fuzzy.total()
 }
 
 // overlap is how many bytes of a piece the next one has to begin with.
@@ -102,7 +133,10 @@ func (t *messageText) inHeader(header []byte, name string) bool {
 		if name != "" && len(t.needle) == 0 {
 			return true
 		}
-		t.folded = t.folded[:0]
+		t.folded, t.kept = t.folded[:0], 0
+		if t.fuzzy != nil {
+			t.fuzzy.field(name, field)
+		}
 		if name == "" && len(field) > 0 { // a line without a colon is text, too
 			t.folded = messageFold(t.folded, field)
 			t.folded = append(t.folded, ": "...)
@@ -112,7 +146,7 @@ func (t *messageText) inHeader(header []byte, name string) bool {
 		} else {
 			t.folded = messageFold(t.folded, []byte(strings.ReplaceAll(messageDecodeHeader(value), "\t", " ")))
 		}
-		if t.found() {
+		if t.found(true) {
 			return true
 		}
 	}
@@ -132,10 +166,16 @@ func messagePlain(value []byte) bool {
 // inBody looks in the text parts below p: SEARCH BODY; with headers also in all
 // header blocks: SEARCH TEXT.
 func (t *messageText) inBody(r io.ReaderAt, p *messagePart, headers bool) (bool, error) {
+	if t.fuzzy != nil {
+		t.fuzzy.heading = !headers
+	}
 	if headers {
 		header, err := messageReadHeader(r, p)
 		if err != nil || t.inHeader(header, "") {
 			return err == nil, err
+		}
+		if t.fuzzy != nil {
+			t.fuzzy.heading = false
 		}
 	}
 	for _, child := range p.children {
@@ -164,7 +204,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 	if t.raw == nil {
 		t.raw = make([]byte, messageTextWindow)
 	}
-	t.folded = t.folded[:0]
+	t.folded, t.kept = t.folded[:0], 0
 	rest := 0 // bytes of a rune that was cut
 	for {
 		n, err := body.Read(t.raw[rest:])
@@ -174,7 +214,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 			rest = messageCutRune(text)
 		}
 		t.folded = messageFold(t.folded, text[:len(text)-rest])
-		if t.found() {
+		if t.found(err == io.EOF) {
 			return true, nil
 		}
 		if err == io.EOF {
@@ -186,6 +226,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 		if keep := t.overlap(); len(t.folded) > keep {
 			t.folded = t.folded[:copy(t.folded, t.folded[len(t.folded)-keep:])]
 		}
+		t.kept = len(t.folded)
 	}
 }
 
