@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"golang.org/x/crypto/bcrypt"
@@ -63,7 +65,12 @@ type authSettings struct {
 	path       string   // the users file; it need not exist yet
 	domains    []string // ours: a login of alice@domain is alice
 	firstLogin string   // a file that the first success removes; "" if none
+	secret     string   // a file with what only this box knows, made if need be; "": only this process does
 	log        *slog.Logger
+
+	now         func() time.Time // the time, zero while it is not believed; nil: time.Now
+	clientCA    string           // a file: who signs for clients' certificates; "": they let nobody in
+	clientEmail bool             // the user is named by a certificate's address, not by its subject
 }
 
 // auth checks passwords against the users file and slows down guessers. It is
@@ -74,6 +81,9 @@ type auth struct {
 	hashing  chan struct{} // one token for each bcrypt at a time
 	throttle *authThrottle
 	welcome  atomic.Bool // settings.firstLogin is there no more
+	secret   []byte      // what the file of that name has
+	clients  *authCertificates
+	judging  sync.Mutex // held while an attempt that costs little is judged
 
 	mu         sync.Mutex // guards what follows; never held while hashing
 	file       authFile
@@ -99,10 +109,44 @@ func authOpen(settings authSettings) (*auth, error) {
 		return nil, fmt.Errorf("opening %s: %w", settings.path, err)
 	}
 	a.welcome.Store(settings.firstLogin == "")
+	if a.settings.now == nil {
+		a.settings.now = time.Now
+	}
+	var err error
+	if a.secret, err = authReadSecret(settings.secret); err != nil {
+		return nil, err
+	}
+	if settings.clientCA != "" {
+		if a.clients, err = authOpenCertificates(settings.clientCA, settings.clientEmail, settings.log); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.load(); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+const authSecretSize = 32
+
+// authReadSecret reads the file, or makes it. What depends on it is then the same after a restart.
+func authReadSecret(path string) ([]byte, error) {
+	secret := make([]byte, authSecretSize)
+	rand.Read(secret) // never fails
+	if path == "" {
+		return secret, nil
+	}
+	text, err := os.ReadFile(path)
+	if known, hexErr := hex.DecodeString(strings.TrimSpace(string(text))); err == nil && hexErr == nil && len(known) == authSecretSize {
+		return known, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading this box's secret: %w", err)
+	}
+	if err := fileReplace(path, fmt.Appendf(nil, "%x\n", secret), 0o600); err != nil { // there was none, or a torn one
+		return nil, fmt.Errorf("keeping this box's secret: %w", err)
+	}
+	return secret, nil
 }
 
 // load reads the users file if it has changed. The caller need not hold mu.
@@ -233,6 +277,28 @@ func (a *auth) check(remote netip.Addr, name string, u *authUser, password, prep
 	return errAuthFailed
 }
 
+// attempt judges an attempt that costs little, after the wait that earlier failures have earned.
+// what tells it from others: the same failure again is no further guess.
+func (a *auth) attempt(remote netip.Addr, name string, what uint64, judge func() error) error {
+	keys := authThrottleKeys(remote, name)
+	for waited := false; ; waited = true {
+		a.judging.Lock() // a hundred guesses that came at once find the first ones' failures
+		if waited || a.throttle.free(keys) {
+			break
+		}
+		a.judging.Unlock()
+		if err := a.throttle.wait(keys); err != nil {
+			return fmt.Errorf("%w: %w", errAuthUnavailable, err)
+		}
+	}
+	defer a.judging.Unlock()
+	err := judge()
+	if errors.Is(err, errAuthFailed) {
+		a.throttle.failed(keys, what)
+	}
+	return err
+}
+
 // authNobody is a hash of this cost that no password has.
 func authNobody(cost int) []byte {
 	return fmt.Appendf(nil, "$2y$%02d$%s", max(cost, bcrypt.MinCost), strings.Repeat(".", 53))
@@ -333,7 +399,7 @@ func authPrepare(password string) (string, error) {
 			switch {
 			case unicode.Is(unicode.Zs, r):
 				return ' ' // RFC 4013, section 2.1
-			case r == 0xad || r == 0x200b || r == 0x200c || r == 0x200d || r == 0x2060 || r == 0xfeff:
+			case authIsNothing(r):
 				return -1
 			}
 			return r
@@ -349,6 +415,15 @@ func authPrepare(password string) (string, error) {
 		return wrong("it has a control character in it") // RFC 4013, section 2.3
 	}
 	return prepared, nil
+}
+
+// authIsNothing tells whether a character is commonly mapped to nothing (RFC 3454, table B.1).
+func authIsNothing(r rune) bool {
+	switch r {
+	case 0xad, 0x34f, 0x1806, 0x180b, 0x180c, 0x180d, 0x200b, 0x200c, 0x200d, 0x2060, 0xfeff:
+		return true
+	}
+	return 0xfe00 <= r && r <= 0xfe0f // emoji have them
 }
 
 func authASCII(s string) bool {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -68,7 +70,8 @@ func (u *authUser) scramKeys() *authScramKeys {
 		k.salt, errs[1] = base64.StdEncoding.DecodeString(parts[1])
 		k.stored, errs[2] = base64.StdEncoding.DecodeString(parts[2])
 		k.server, errs[3] = base64.StdEncoding.DecodeString(parts[3])
-		if errors.Join(errs[:]...) != nil || len(k.stored) != sha256.Size || len(k.server) != sha256.Size {
+		if errors.Join(errs[:]...) != nil || len(k.salt) == 0 || len(k.stored) != sha256.Size || len(k.server) != sha256.Size ||
+			k.iterations < authScramIterations { // RFC 7677, section 4
 			return nil
 		}
 		return k
@@ -99,7 +102,36 @@ type authScramExchange struct {
 }
 
 // errAuthScram is a message that is none of SCRAM's.
-var errAuthScram = errors.New("not a message of SCRAM")
+var errAuthScram = fmt.Errorf("%w of SCRAM", errAuthMessage)
+
+// beginScram begins a login by SCRAM. At its end the server's proof is a challenge, which the client takes
+// note of by an empty response.
+func (a *auth) beginScram(c authClient, plus bool) *authExchange {
+	x := &authExchange{}
+	x.step = func(first []byte) ([]byte, error) {
+		scram, answer, err := a.scram(c.remote, first, c.binding, plus)
+		if err != nil {
+			return nil, err
+		}
+		x.user = scram.said[2:strings.IndexByte(scram.said, ',')] // for the log, as the client has it
+		x.step = func(final []byte) ([]byte, error) {
+			name, answer, err := scram.finish(final)
+			if err != nil {
+				return nil, err
+			}
+			x.step = func(empty []byte) ([]byte, error) {
+				if len(empty) > 0 {
+					return nil, fmt.Errorf("%w: nothing was left to say", errAuthScram)
+				}
+				x.name = name
+				return nil, nil
+			}
+			return answer, nil
+		}
+		return answer, nil
+	}
+	return x
+}
 
 // scram reads the client's first message and gives the answer. binding is what channel
 // binding is about, nil where it cannot be had; plus tells that the client has chosen the
@@ -125,16 +157,15 @@ func (a *auth) scram(remote netip.Addr, first, binding []byte, plus bool) (x *au
 		return nil, nil, errAuthScram
 	}
 	bare := strings.Split(parts[2], ",")
-	if len(bare) < 2 || !strings.HasPrefix(bare[0], "n=") || !strings.HasPrefix(bare[1], "r=") || len(bare[1]) < 3 {
+	if len(bare) < 2 || !strings.HasPrefix(bare[0], "n=") || !strings.HasPrefix(bare[1], "r=") || !authScramIsNonce(bare[1][2:]) {
 		return nil, nil, errAuthScram // a mandatory extension, "m=", among them
 	}
 	user, ok := authScramName(bare[0][2:])
-	actsFor, okFor := authScramName(strings.TrimPrefix(parts[1], "a="))
-	if !ok || !okFor || parts[1] != "" && !strings.HasPrefix(parts[1], "a=") {
+	if !ok {
 		return nil, nil, errAuthScram
 	}
-	if actsFor != "" && actsFor != user {
-		return nil, nil, fmt.Errorf("%w: %s may not act for %s", errAuthFailed, user, actsFor)
+	if err := a.actsFor(parts[1], user); err != nil {
+		return nil, nil, err
 	}
 	if x.name, err = authName(authWithoutDomain(user, a.settings.domains)); err != nil {
 		x.name = ""
@@ -142,8 +173,9 @@ func (a *auth) scram(remote netip.Addr, first, binding []byte, plus bool) (x *au
 	if x.user, err = a.user(x.name); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errAuthUnavailable, err)
 	}
+	nobody := a.scramNobody(cmp.Or(x.name, user)) // made in any case: it takes its time
 	if x.keys = x.user.scramKeys(); x.keys == nil {
-		x.keys = a.scramNobody(user)
+		x.keys = nobody
 	}
 	random := make([]byte, 18)
 	rand.Read(random) // never fails
@@ -153,16 +185,62 @@ func (a *auth) scram(remote netip.Addr, first, binding []byte, plus bool) (x *au
 	return x, []byte(server), nil
 }
 
-// authScramName undoes what keeps commas out of a name (RFC 5802, section 5.1).
-func authScramName(s string) (name string, ok bool) {
-	name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(s)
-	return name, strings.Count(s, "=") == strings.Count(s, "=2C")+strings.Count(s, "=3D")
+// actsFor refuses an authorization identity, given as "a=" and a name or as nothing, that is not the user: nobody may
+// act for another.
+func (a *auth) actsFor(authzid, user string) error {
+	if authzid == "" {
+		return nil
+	}
+	encoded, ok := strings.CutPrefix(authzid, "a=")
+	other, okName := authScramName(encoded)
+	if !ok || !okName {
+		return errAuthScram
+	}
+	if !strings.EqualFold(authWithoutDomain(other, a.settings.domains), authWithoutDomain(user, a.settings.domains)) {
+		return fmt.Errorf("%w: %s may not act for %s", errAuthFailed, user, other)
+	}
+	return nil
 }
 
-// scramNobody gives keys that no password has, always the same ones for a name.
+// authScramName undoes what keeps commas out of a name, which has at least one character and no NUL (RFC 5802,
+// sections 5.1 and 7).
+func authScramName(s string) (name string, ok bool) {
+	name = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(s)
+	return name, s != "" && !strings.ContainsRune(s, 0) && utf8.ValidString(s) &&
+		strings.Count(s, "=") == strings.Count(s, "=2C")+strings.Count(s, "=3D")
+}
+
+// authScramIsNonce tells whether a nonce is printable ASCII without commas (RFC 5802, section 7).
+func authScramIsNonce(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == ',' })
+}
+
+// authScramBase64 reads a value, which has one form only.
+func authScramBase64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") { // which the decoder passes over
+		return nil, errAuthScram
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
+}
+
+// authScramKind is what can be seen of a user's keys.
+type authScramKind struct{ salt, iterations int }
+
+// scramNobody gives keys that no password has, always the same ones for a name, and like those that others have:
+// who asks cannot tell a user from nobody, before a restart and after it.
 func (a *auth) scramNobody(user string) *authScramKeys {
-	k := &authScramKeys{iterations: authScramIterations, stored: make([]byte, sha256.Size), server: make([]byte, sha256.Size)}
-	k.salt = authScramSign(a.key[:], user)[:16]
+	kind := authScramKind{authScramSalt, authScramIterations}
+	made := authScramSign(a.secret, user)
+	a.mu.Lock()
+	if n := len(a.file.kinds); n > 0 {
+		kind = a.file.kinds[binary.LittleEndian.Uint64(made[sha256.Size-8:])%uint64(n)]
+	}
+	a.mu.Unlock()
+	k := &authScramKeys{iterations: kind.iterations, stored: make([]byte, sha256.Size), server: make([]byte, sha256.Size)}
+	for next := made; len(k.salt) < kind.salt; next = authScramSign(a.secret, string(next)) {
+		k.salt = append(k.salt, next...)
+	}
+	k.salt = k.salt[:kind.salt]
 	return k
 }
 
@@ -176,7 +254,7 @@ func authScramSign(key []byte, what string) []byte {
 // proves to the client that this server knows the password.
 func (x *authScramExchange) finish(final []byte) (name string, answer []byte, err error) {
 	without, proofText, ok := strings.Cut(string(final), ",p=")
-	proof, err := base64.StdEncoding.DecodeString(proofText)
+	proof, err := authScramBase64(proofText)
 	if !ok || err != nil || len(proof) != sha256.Size {
 		return "", nil, errAuthScram
 	}
@@ -184,25 +262,30 @@ func (x *authScramExchange) finish(final []byte) (name string, answer []byte, er
 	if len(fields) < 2 || !strings.HasPrefix(fields[0], "c=") || fields[1] != "r="+x.nonce {
 		return "", nil, errAuthScram
 	}
-	channel, err := base64.StdEncoding.DecodeString(fields[0][2:])
+	channel, err := authScramBase64(fields[0][2:])
 	if err != nil {
 		return "", nil, errAuthScram
 	}
-	keys := authThrottleKeys(x.remote, x.name)
-	if !x.a.throttle.free(keys) {
-		if err := x.a.throttle.wait(keys); err != nil {
-			return "", nil, fmt.Errorf("%w: %w", errAuthUnavailable, err)
-		}
-	}
 	message := x.said + "," + without
-	clientKey := authScramSign(x.keys.stored, message)
-	for i := range clientKey {
-		clientKey[i] ^= proof[i]
-	}
-	stored := sha256.Sum256(clientKey)
-	if !hmac.Equal(stored[:], x.keys.stored) || !bytes.Equal(channel, x.channel) {
-		x.a.throttle.failed(keys, binary.LittleEndian.Uint64(proof))
-		return "", nil, errAuthFailed
+	err = x.a.attempt(x.remote, x.name, binary.LittleEndian.Uint64(proof), func() error {
+		clientKey := authScramSign(x.keys.stored, message)
+		for i := range clientKey {
+			clientKey[i] ^= proof[i]
+		}
+		stored := sha256.Sum256(clientKey)
+		now, err := x.a.user(x.name)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %w", errAuthUnavailable, err)
+		case !hmac.Equal(stored[:], x.keys.stored) || !bytes.Equal(channel, x.channel):
+			return errAuthFailed
+		case x.user != nil && (now == nil || now.hash != x.user.hash): // deleted, or another password, while it went on
+			return errAuthFailed
+		}
+		return nil
+	})
+	if err != nil {
+		return "", nil, err
 	}
 	x.a.removeFirstLoginOf(x.user)
 	signature := authScramSign(x.keys.server, message)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"crypto/pbkdf2"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -152,6 +154,269 @@ func TestAuthScram(t *testing.T) {
 	u, err := a.user("alice")
 	if must(t, err); a.offersScram() || u.scramKeys() != nil {
 		t.Error("the keys of an old password count")
+	}
+}
+
+// Forms that are nobody's, and those that only look odd.
+func TestAuthScramForms(t *testing.T) {
+	a := testAuth(t, "alice")
+	const rest = ",r=fyko"
+	for first, want := range map[string]error{
+		"n,,n=alice,r=fyko":                        nil,
+		"n,a=alice,n=alice,r=fyko":                 nil,
+		"n,a=Alice@example.org,n=alice" + rest:     nil,
+		"n,a=bob,n=alice" + rest:                   errAuthFailed,
+		"n,,n=alice,r=fyko,x=what of it":           nil, // extensions that are not mandatory
+		"n,,n=al=2Cice" + rest:                     nil,
+		"n,,n==3D=2C" + rest:                       nil,
+		"n,,n=" + strings.Repeat("é", 5000) + rest: nil,
+		"y,,n=alice" + rest:                        errAuthFailed,
+		"n,,n=al=2cice" + rest:                     errAuthScram,
+		"n,,n=al=ice" + rest:                       errAuthScram,
+		"n,,n=alice=" + rest:                       errAuthScram,
+		"n,,n=" + rest:                             errAuthScram,
+		"n,,n=ali\x00ce" + rest:                    errAuthScram,
+		"n,,n=ali\xffce" + rest:                    errAuthScram,
+		"n,a=,n=alice" + rest:                      errAuthScram,
+		"n,b=alice,n=alice" + rest:                 errAuthScram,
+		"n,alice,n=alice" + rest:                   errAuthScram,
+		"n,,m=x,n=alice" + rest:                    errAuthScram,
+		"n,,n=alice,m=x" + rest:                    errAuthScram,
+		"n,,n=alice,r=":                            errAuthScram,
+		"n,,n=alice,r=a b":                         errAuthScram,
+		"n,,n=alice,r=a\nb":                        errAuthScram,
+		"n,,n=alice,r=\u00e9":                      errAuthScram,
+		"n,,r=fyko,n=alice":                        errAuthScram,
+		"F,n,,n=alice" + rest:                      errAuthScram,
+		"N,,n=alice" + rest:                        errAuthScram,
+		"p=tls-exporter,,n=alice" + rest:           errAuthScram, // without PLUS
+		"p=,,n=alice" + rest:                       errAuthScram,
+		",,":                                       errAuthScram,
+		"":                                         errAuthScram,
+	} {
+		_, _, err := a.scram(netip.Addr{}, []byte(first), []byte("b"), false)
+		if !errors.Is(err, want) || want == nil && err != nil {
+			t.Errorf("%.60q: %v, want %v", first, err, want)
+		}
+	}
+	for final, want := range map[string]error{
+		"c=biws,r=N,p=P":     errAuthFailed,
+		"c=biws,r=N,x=y,p=P": errAuthFailed,
+		"c=eSws,r=N,p=P":     errAuthFailed, // "y,,": not what it said first
+		"c=biws\n,r=N,p=P":   errAuthScram,
+		"c=biwt,r=N,p=P\n":   errAuthScram,
+		"c=biws,r=N,p=" + strings.Repeat("A", 42) + "B=": errAuthScram, // bits that mean nothing
+		"c=biws,r=N,p=":      errAuthScram,
+		"c=biws,r=N":         errAuthScram,
+		"c=biws,r=fyko,p=P":  errAuthScram, // the server's part of the nonce is missing
+		"c=biws,r=Nx,p=P":    errAuthScram,
+		"r=N,c=biws,p=P":     errAuthScram,
+		"c=biws,p=P":         errAuthScram,
+		"c=biws,r=N,p=P,x=y": errAuthScram, // the proof is the last
+		"":                   errAuthScram,
+	} {
+		x, _, err := a.scram(netip.Addr{}, []byte("n,,n=alice,r=fyko"), nil, false)
+		must(t, err)
+		said := strings.NewReplacer("N", x.nonce, "P", strings.Repeat("A", 43)+"=").Replace(final)
+		if name, _, err := x.finish([]byte(said)); !errors.Is(err, want) || name != "" {
+			t.Errorf("%q: %q, %v, want %v", final, name, err, want)
+		}
+	}
+}
+
+// Nobody is told apart from a user: by the salt, however the name is written, or before and after a restart, or
+// by how the keys of others look.
+func TestAuthScramNobody(t *testing.T) {
+	dir := t.TempDir()
+	settings := authSettings{path: filepath.Join(dir, "users"), secret: filepath.Join(dir, "secret"), domains: []string{"example.org"}, log: slog.New(slog.DiscardHandler)}
+	must(t, authAdd(settings.path, "alice", "secret"))
+	open := func() *auth {
+		a, err := authOpen(settings)
+		must(t, err)
+		return a
+	}
+	a := open()
+	answer := func(a *auth, user string) string {
+		_, server, err := a.scram(netip.Addr{}, []byte("n,,n="+user+",r=x"), nil, false)
+		must(t, err)
+		_, said, _ := strings.Cut(string(server), ",")
+		return said
+	}
+	for _, user := range []string{"alice", "nobody"} {
+		said := answer(a, user)
+		for _, other := range []string{strings.ToUpper(user), user + "@example.org", user + "@EXAMPLE.ORG"} {
+			if got := answer(a, other); got != said {
+				t.Errorf("%s: %s, and %s: %s", user, said, other, got)
+			}
+		}
+		if got := answer(open(), user); got != said {
+			t.Errorf("%s after a restart: %s, was %s", user, got, said)
+		}
+	}
+	if answer(a, "nobody") == answer(a, "nobody2") {
+		t.Error("two names have one salt")
+	}
+	info, err := os.Stat(settings.secret)
+	if must(t, err); info.Mode().Perm() != 0o600 {
+		t.Errorf("the secret is for all: %v", info.Mode())
+	}
+
+	// Another program writes keys with a longer salt, and more iterations.
+	text, err := os.ReadFile(settings.path)
+	must(t, err)
+	salt := answer(a, "alice")
+	salt = strings.TrimSuffix(strings.TrimPrefix(salt, "s="), ",i=4096")
+	longer := base64.StdEncoding.EncodeToString(make([]byte, 40))
+	must(t, os.WriteFile(settings.path, []byte(strings.Replace(string(text), "4096,"+salt, "10000,"+longer, 1)), 0o600))
+	said := answer(open(), "nobody")
+	salt, ok := strings.CutSuffix(strings.TrimPrefix(said, "s="), ",i=10000")
+	if raw, err := base64.StdEncoding.DecodeString(salt); !ok || err != nil || len(raw) != 40 {
+		t.Errorf("nobody's keys are %s, %v", said, err)
+	}
+	must(t, os.WriteFile(settings.path, []byte(strings.Replace(string(text), "4096,", "1024,", 1)), 0o600))
+	if open().offersScram() { // RFC 7677, section 4
+		t.Error("too few iterations are offered")
+	}
+	must(t, os.WriteFile(settings.secret, []byte("torn"), 0o600))
+	once := answer(open(), "nobody")
+	if answer(open(), "nobody") != once {
+		t.Error("a torn secret is not replaced")
+	}
+}
+
+// testScramFinish gives a client's final message for a server's first.
+func testScramFinish(t *testing.T, a *auth, user, password string) (*authScramExchange, []byte) {
+	t.Helper()
+	client := &testScramClient{user: user, password: password, flag: "n"}
+	_, first, _ := client.Start()
+	x, server, err := a.scram(netip.MustParseAddr("192.0.2.1"), first, nil, false)
+	must(t, err)
+	final, err := client.Next(server)
+	must(t, err)
+	return x, final
+}
+
+// Who is deleted, or gets another password, while a login goes on is not let in by the old one.
+func TestAuthScramChanged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	must(t, authAdd(path, "alice", "secret"))
+	a, err := authOpen(authSettings{path: path, log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	x, final := testScramFinish(t, a, "alice", "secret")
+	if name, _, err := x.finish(final); name != "alice" || err != nil {
+		t.Errorf("%q, %v", name, err)
+	}
+	x, final = testScramFinish(t, a, "alice", "secret")
+	must(t, authPassword(path, "alice", "other"))
+	if name, _, err := x.finish(final); name != "" || !errors.Is(err, errAuthFailed) {
+		t.Errorf("another password: %q, %v", name, err)
+	}
+	x, final = testScramFinish(t, a, "alice", "other")
+	must(t, authDelete(path, "alice"))
+	if name, _, err := x.finish(final); name != "" || !errors.Is(err, errAuthFailed) {
+		t.Errorf("deleted: %q, %v", name, err)
+	}
+}
+
+// Guesses that come at once are no more than those that come one by one: those after the first few are sent away
+// when there is no room to wait.
+func TestAuthScramTogether(t *testing.T) {
+	a := testAuth(t, "alice")
+	a.throttle.waiting = authMaxWaiting
+	results := make(chan error)
+	const guesses = 40
+	for i := range guesses {
+		x, final := testScramFinish(t, a, "alice", fmt.Sprint(i))
+		go func() {
+			_, _, err := x.finish(final)
+			results <- err
+		}()
+	}
+	tried := 0
+	for range guesses {
+		if err := <-results; errors.Is(err, errAuthFailed) {
+			tried++
+		} else if !errors.Is(err, errAuthThrottled) {
+			t.Error(err)
+		}
+	}
+	if tried > authFreeFailures+1 { // which are forgotten by and by
+		t.Errorf("%d were tried", tried)
+	}
+}
+
+// All doors have it. Where PLUS is withheld from IMAP's clients, those that know of it say "y" and are let in.
+func TestAuthScramDoors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	must(t, authAdd(path, "alice", "secret"))
+	a, err := authOpen(authSettings{path: path, log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	imapDoor, without, popDoor, smtpDoor := testImapDoor(t, t.TempDir()), testImapDoor(t, t.TempDir()), testPopDoor(t, t.TempDir()), testSmtpDoor(t, t.TempDir(), nil, "")
+	imapDoor.auth, without.auth, popDoor.auth, smtpDoor.auth = a, a, a, a
+	without.without = imapCapabilitySet([]string{"auth=scram-sha-256-plus"})
+	for _, c := range []struct {
+		what, flag string
+		serve      func(*conn)
+		lines      []string // before, and what offers it
+		auth, more string
+		in         string
+		wrong      bool
+	}{
+		{"IMAP", "p=tls-exporter", imapDoor.serve, []string{"", "* OK [CAPABILITY"}, "a AUTHENTICATE ", "+ ", "a OK", false},
+		{"IMAP, y", "y", imapDoor.serve, []string{"", "* OK [CAPABILITY"}, "a AUTHENTICATE ", "+ ", "a NO", true},
+		{"IMAP without PLUS", "y", without.serve, []string{"", "* OK [CAPABILITY"}, "a AUTHENTICATE ", "+ ", "a OK", false},
+		{"IMAP without PLUS, PLUS", "p=tls-exporter", without.serve, []string{"", "* OK [CAPABILITY"}, "a AUTHENTICATE ", "+ ", "a BAD", true},
+		{"POP3", "n", popDoor.serve, []string{"", "+OK", "CAPA", "SASL SCRAM-SHA-256 PLAIN"}, "AUTH ", "+ ", "+OK", false},
+		{"POP3, y", "y", popDoor.serve, []string{"", "+OK"}, "AUTH ", "+ ", "+OK", false},
+		{"POP3, PLUS", "p=tls-exporter", popDoor.serve, []string{"", "+OK"}, "AUTH ", "+ ", "-ERR", true},
+		{"SMTP", "n", smtpDoor.serve, []string{"", "220", "EHLO x", "250 AUTH SCRAM-SHA-256 PLAIN LOGIN"}, "AUTH ", "334 ", "235", false},
+		{"SMTP, y", "y", smtpDoor.serve, []string{"", "220", "EHLO x", "250 AUTH"}, "AUTH ", "334 ", "235", false},
+		{"SMTP, PLUS", "p=tls-exporter", smtpDoor.serve, []string{"", "220", "EHLO x", "250 AUTH"}, "AUTH ", "334 ", "501", true},
+	} {
+		theirs, ours := net.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.serve(newConn(tls.Server(ours, dialogTLS()), slog.New(slog.DiscardHandler), time.Minute))
+		}()
+		secure := tls.Client(theirs, &tls.Config{InsecureSkipVerify: true})
+		must(t, secure.Handshake())
+		state := secure.ConnectionState()
+		client := &testScramClient{user: "alice", password: "secret", flag: c.flag}
+		if client.binding, err = state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32); !strings.HasPrefix(c.flag, "p=") {
+			client.binding = nil
+		}
+		must(t, err)
+		l := &serverLines{secure, bufio.NewReader(secure)}
+		for i := 0; i < len(c.lines); i += 2 {
+			l.ask(t, c.lines[i], c.lines[i+1])
+		}
+		mechanism, first, _ := client.Start()
+		b64 := base64.StdEncoding.EncodeToString
+		l.r.Discard(l.r.Buffered())
+		line := c.auth + mechanism + " " + b64(first)
+		for {
+			must(t, secure.SetDeadline(time.Now().Add(time.Minute)))
+			if _, err := io.WriteString(secure, line+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := l.r.ReadString('\n')
+			must(t, err)
+			challenge, ok := strings.CutPrefix(strings.TrimSpace(got), c.more)
+			if !ok {
+				if !strings.HasPrefix(got, c.in) || (client.proved == "") != c.wrong {
+					t.Errorf("%s: %q", c.what, got)
+				}
+				break
+			}
+			raw, err := base64.StdEncoding.DecodeString(challenge)
+			must(t, err)
+			answer, err := client.Next(raw)
+			must(t, err)
+			line = b64(answer)
+		}
+		theirs.Close()
+		<-done
 	}
 }
 

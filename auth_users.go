@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,10 +41,11 @@ const (
 // authFile is the users file as it was read last.
 type authFile struct {
 	users map[string]*authUser
-	scram bool        // all of them can log in by SCRAM
-	cost  int         // the largest of the hashes: what an unknown user costs
-	info  os.FileInfo // of the file that was read; nil if there was none
-	racy  bool        // it was so new that another change may have left its stamp as it is
+	scram bool            // all of them can log in by SCRAM
+	kinds []authScramKind // of the keys of all who can, by their names
+	cost  int             // the largest of the hashes: what an unknown user costs
+	info  os.FileInfo     // of the file that was read; nil if there was none
+	racy  bool            // it was so new that another change may have left its stamp as it is
 }
 
 // authUser is one line of the file.
@@ -52,6 +54,7 @@ type authUser struct {
 	hash        string           // bcrypt's "$2y$..."; "" if the line has no such password
 	credentials []authCredential // named ones, from the extra fields
 	scramFor    string           // the password that the SCRAM keys are of
+	locked      bool             // nothing lets the user in
 }
 
 type authCredential struct{ name, scheme, value string }
@@ -82,8 +85,12 @@ func (f *authFile) load(path string) error {
 	users, _ := authParseUsers(text)
 	age := time.Since(info.ModTime())
 	*f = authFile{users: users, cost: authCost, info: info, racy: age.Abs() < authSettled, scram: len(users) > 0}
-	for _, u := range users {
-		f.scram = f.scram && (u.hash == "" || u.scramKeys() != nil)
+	for _, name := range slices.Sorted(maps.Keys(users)) {
+		u := users[name]
+		keys := u.scramKeys()
+		if f.scram = f.scram && (u.hash == "" || keys != nil); keys != nil {
+			f.kinds = append(f.kinds, authScramKind{len(keys.salt), keys.iterations})
+		}
 		if cost, err := bcrypt.Cost([]byte(u.hash)); err == nil {
 			f.cost = max(f.cost, cost)
 		}
@@ -166,6 +173,9 @@ func authParseUser(line string) (*authUser, error) {
 	password := ""
 	if len(fields) > 1 {
 		password = fields[1]
+	}
+	if u.locked = strings.HasPrefix(password, "!") || strings.HasPrefix(password, "*"); u.locked { // as in shadow(5)
+		return u, nil
 	}
 	if u.hash, err = authHash(password); err != nil {
 		return u, fmt.Errorf("user %q cannot log in: %w", name, err)
@@ -394,12 +404,13 @@ func authSetPassword(line, password string) (string, error) {
 const (
 	authScramField      = "scram="
 	authScramIterations = 4096 // RFC 7677, section 4
+	authScramSalt       = 16   // bytes
 )
 
 // authScram gives what a server keeps of a password for SCRAM-SHA-256 (RFC 7677;
 // RFC 5802, section 3), as Dovecot writes it.
 func authScram(password string) (string, error) {
-	salt := make([]byte, 16)
+	salt := make([]byte, authScramSalt)
 	rand.Read(salt) // never fails
 	salted, err := pbkdf2.Key(sha256.New, password, salt, authScramIterations, sha256.Size)
 	if err != nil {

@@ -40,11 +40,15 @@ func cmdCheck(line *cmdLine) error {
 	} else {
 		check.ok("certificate: %s", said)
 	}
+	if c.tls.clientCA != "" {
+		check.clientCA(c)
+	}
 	check.directory(c.storage.path)
 	users := check.users(c.storage.users)
 	check.secret(c.tls.key)
 	check.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
 	check.secret(filepath.Join(c.storage.path, serverDirectory, "server.key"))
+	check.secret(filepath.Join(c.storage.path, serverDirectory, "secret"))
 	check.strangers(c.storage.path, users)
 	for _, user := range users {
 		check.maildirs(user, filepath.Join(c.storage.path, user))
@@ -146,6 +150,17 @@ func (k *cmdChecking) users(path string) []string {
 	}
 	k.ok("users: %d in %s", len(names), path)
 	return names
+}
+
+// clientCA checks the CAs that sign for clients.
+func (k *cmdChecking) clientCA(c *config) {
+	said, findings := authClientCAFindings(c.tls.clientCA, time.Now())
+	for _, finding := range findings {
+		k.found("[tls] client_ca holds the certificates of the CAs that sign for clients, and lists of what they have revoked, in PEM", "%s", finding)
+	}
+	if said != "" {
+		k.ok("client certificates: by %s; the user is the %s", said, map[string]string{"cn": "common name", "email": "address"}[c.tls.clientUser])
+	}
 }
 
 // secret checks that a file with secrets, if there is one, is its owner's alone.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -126,6 +127,33 @@ func TestCmdCheckFinds(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// Check looks at the CAs that sign for clients.
+func TestCmdCheckClientCA(t *testing.T) {
+	path := cmdTestConfig(t, "[tls]\nclient_ca = \"clients.pem\"\nclient_user = \"email\"\n")
+	clients := filepath.Join(filepath.Dir(path), "clients.pem")
+	if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, "alice"); code != 0 {
+		t.Fatal(said)
+	}
+	check := func(want int, words ...string) {
+		t.Helper()
+		code, said := cmdTest(t, "", "check", "-config", path)
+		for _, word := range words {
+			if code != want || !strings.Contains(said, word) {
+				t.Errorf("exit code %d, want %d with %q:\n%s", code, want, word, said)
+			}
+		}
+	}
+	check(1, "FINDING [tls] client_ca cannot be used: open "+clients, "hint: [tls] client_ca holds")
+	must(t, os.WriteFile(clients, testAuthOurCA().pem(), 0o600))
+	check(0, "client certificates: by CN=our CA (until 2100-01-01), 0 revoked; the user is the address\n", "no findings")
+	must(t, os.WriteFile(clients, testAuthOurCA().pem(3), 0o600))
+	check(1, "a newer list of what CN=our CA has revoked was due on 2021-01-01", "1 revoked", "findings: 1")
+	old, err := serverOpenCA(t.TempDir(), nil, serverCertNeeds{hostname: "old"}, time.Now().AddDate(-20, 0, 0), logNew(io.Discard, 0))
+	must(t, err)
+	must(t, os.WriteFile(clients, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old.cert.Raw}), 0o600))
+	check(1, "has ended on", "may not sign for clients", "findings: 2")
 }
 
 // Check counts each message once, wherever it lies, and no more folders than there are.

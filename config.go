@@ -55,7 +55,7 @@ type configListen struct {
 
 type configStorage struct{ path, users string }
 
-type configTLS struct{ cert, key string }
+type configTLS struct{ cert, key, clientCA, clientUser string }
 
 type configSMTP struct {
 	trustedNetworks []string // prefixes, addresses, or a word of configNetworkWords
@@ -144,6 +144,7 @@ func configDefault() *config {
 			http: []string{":2080"}, https: []string{":2443"},
 		},
 		storage: configStorage{path: "data/mail", users: "data/users"},
+		tls:     configTLS{clientUser: "cn"},
 		smtp: configSMTP{
 			trustedNetworks: []string{configLoopback, configPrivate, configInterfaces},
 			maxMessageSize:  50 << 20,
@@ -188,6 +189,8 @@ var configKeys = []configKey{
 	{"storage", "users", func(c *config) any { return &c.storage.users }},
 	{"tls", "cert", func(c *config) any { return &c.tls.cert }},
 	{"tls", "key", func(c *config) any { return &c.tls.key }},
+	{"tls", "client_ca", func(c *config) any { return &c.tls.clientCA }},
+	{"tls", "client_user", func(c *config) any { return &c.tls.clientUser }},
 	{"smtp", "trusted_networks", func(c *config) any { return &c.smtp.trustedNetworks }},
 	{"smtp", "max_message_size", func(c *config) any { return &c.smtp.maxMessageSize }},
 	{"smtp", "max_recipients", func(c *config) any { return &c.smtp.maxRecipients }},
@@ -264,7 +267,7 @@ func configLoad(path string, capabilities []string) (*config, error) {
 	if name != configEmbeddedName {
 		dir = filepath.Dir(name)
 	}
-	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key} {
+	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key, &c.tls.clientCA} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

@@ -41,6 +41,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkPaths()
 	d.checkSMTP()
 	d.checkAliases()
+	d.checkWord("tls", "client_user", c.tls.clientUser, "cn", "email")
 	d.checkWord("pop3", "uidl", c.pop3.uidl, "dovecot", "courier", "cyrus", "filename")
 	d.checkWord("pop3", "on_delete", c.pop3.onDelete, "hide", "trash", "archive", "delete")
 	d.checkWord("imap", "separator", c.imap.separator, "/", ".")

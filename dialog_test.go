@@ -50,6 +50,8 @@ import (
 // A line that begins with an exclamation mark does something:
 //
 //	! tls          the client makes a TLS handshake (!2 tls: on connection 2)
+//	! tls alice    likewise, with a certificate for alice, signed by the CA of "! with client_ca cn"
+//	! tls alice K  with one that is no good: K is stranger, ended, server or revoked
 //	! close        the client breaks the connection
 //	! closed       the server must have closed the connection, saying nothing more
 //	! quiet        the server must have nothing to say now
@@ -197,7 +199,7 @@ var dialogTLS = sync.OnceValue(func() *tls.Config {
 	if err != nil {
 		panic(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequestClientCert}
 })
 
 // dialog is one file being played.
@@ -577,7 +579,11 @@ func (d *dialog) act(t *testing.T, l *dialogLine) {
 	verb, arg, _ := strings.Cut(d.expand(l.text), " ")
 	switch verb {
 	case "tls":
-		fail(d.conn(t, l.conn).startTLS())
+		var own []tls.Certificate
+		if user, kind, _ := strings.Cut(arg, " "); user != "" {
+			own = append(own, testAuthCertificate(user, kind))
+		}
+		fail(d.conn(t, l.conn).startTLS(own...))
 	case "with": // parse has seen it
 	case "close":
 		d.conn(t, l.conn).Close()
@@ -863,8 +869,8 @@ func (c *dialogConn) rest() string {
 	return string(c.raw.buf)
 }
 
-func (c *dialogConn) startTLS() error {
-	tc := tls.Client(c.raw, &tls.Config{InsecureSkipVerify: true})
+func (c *dialogConn) startTLS(own ...tls.Certificate) error {
+	tc := tls.Client(c.raw, &tls.Config{InsecureSkipVerify: true, Certificates: own})
 	if err := tc.Handshake(); err != nil {
 		return err
 	}

@@ -12,10 +12,19 @@ import (
 
 func (s *imapSession) mayStartTLS() bool { return s.door.tls != nil && s.c.tlsState() == nil }
 
-// mayScram tells whether SCRAM is offered, and mayScramPlus whether it can be bound to the connection.
-func (s *imapSession) mayScram() bool { return s.mayLogin() && s.door.auth.offersScram() }
-func (s *imapSession) mayScramPlus() bool {
-	return s.mayScram() && s.c.channelBinding() != nil
+// client is what is known of the client that logs in. Where SCRAM with channel binding is withheld, there is none: a
+// client that knows of it and was not told is not misled by others (RFC 5802, section 6).
+func (s *imapSession) client() authClient {
+	c := authClient{remote: s.c.remoteAddr(), tls: s.c.tlsState(), binding: s.c.channelBinding()}
+	if s.door.without["AUTH=SCRAM-SHA-256-PLUS"] {
+		c.binding = nil
+	}
+	return c
+}
+
+// imapMay tells whether a SASL mechanism is offered.
+func imapMay(mechanism string) func(s *imapSession) bool {
+	return func(s *imapSession) bool { return s.mayLogin() && s.door.auth.offers(mechanism, s.client()) }
 }
 
 // mayLogin tells whether a password may come over this connection.
@@ -126,7 +135,7 @@ func (s *imapSession) login(user, password string) error {
 func (s *imapSession) loginFailed(user string, err error) error {
 	if errors.Is(err, errAuthFailed) {
 		logLoginFailed(s.c.log, user, s.name, err)
-		return imapNo{imap.ResponseCodeAuthenticationFailed, "no such user or wrong password"}
+		return imapNo{imap.ResponseCodeAuthenticationFailed, authTold(err)}
 	}
 	logCommandFailed(s.c.log, user, s.name, err)
 	return imapNo{imap.ResponseCodeUnavailable, "passwords cannot be checked now, try later"}
@@ -186,10 +195,30 @@ func (s *imapSession) cmdAuthenticate() error {
 		return s.authenticatePlain(initial, hasInitial)
 	case "LOGIN":
 		return s.authenticateLogin(initial, hasInitial)
-	case "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS":
-		return s.authenticateScram(initial, hasInitial, strings.HasSuffix(mechanism, "-PLUS"))
+	}
+	if x := s.door.auth.exchange(mechanism, s.client()); x != nil {
+		return s.authenticate(x, initial, hasInitial)
 	}
 	return imapNo{imap.ResponseCodeCannot, "there is no such mechanism here"}
+}
+
+// authenticate goes through the other mechanisms, in all of which the client speaks first.
+func (s *imapSession) authenticate(x *authExchange, initial string, hasInitial bool) error {
+	response, err := s.saslStep("", initial, hasInitial)
+	for err == nil {
+		var challenge []byte
+		challenge, err = x.next(response)
+		switch {
+		case errors.Is(err, errAuthMessage):
+			return imapBad(err.Error())
+		case err != nil:
+			return s.loginFailed(x.user, err)
+		case x.name != "":
+			return s.loggedIn(x.name)
+		}
+		response, err = s.saslStep(string(challenge), "", false)
+	}
+	return err
 }
 
 // authenticatePlain is SASL PLAIN (RFC 4616).
@@ -216,39 +245,6 @@ func (s *imapSession) authenticateLogin(initial string, hasInitial bool) error {
 		return err
 	}
 	return s.login(string(user), string(password))
-}
-
-// authenticateScram is SASL SCRAM-SHA-256 (RFC 5802, RFC 7677).
-func (s *imapSession) authenticateScram(initial string, hasInitial, plus bool) error {
-	first, err := s.saslStep("", initial, hasInitial)
-	if err != nil {
-		return err
-	}
-	x, answer, err := s.door.auth.scram(s.c.remoteAddr(), first, s.c.channelBinding(), plus)
-	if err != nil {
-		return s.scramFailed("", err)
-	}
-	final, err := s.saslStep(string(answer), "", false)
-	if err != nil {
-		return err
-	}
-	name, answer, err := x.finish(final)
-	if err != nil {
-		return s.scramFailed(x.name, err)
-	}
-	if empty, err := s.saslStep(string(answer), "", false); err != nil {
-		return err
-	} else if len(empty) > 0 {
-		return imapBad("nothing was left to say")
-	}
-	return s.loggedIn(name)
-}
-
-func (s *imapSession) scramFailed(user string, err error) error {
-	if errors.Is(err, errAuthScram) {
-		return imapBad(err.Error())
-	}
-	return s.loginFailed(user, err)
 }
 
 // saslStep sends a challenge and reads the client's answer to it, unless that came

@@ -27,6 +27,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	shared := dialogShared(t, dir, func() *testImapShared {
 		shared := &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
 		testQuota(t, shared.store, dialogWith(dir, "quota"))
+		testAuthClients(t, shared.auth, dialogWith(dir, "client_ca"))
 		return shared
 	})
 	d := &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",

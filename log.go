@@ -55,6 +55,16 @@ func logLoginFailed(log *slog.Logger, user, how string, err error) {
 	log.Warn("login failed", "user", user[:min(len(user), 80)], "by", how, "err", err)
 }
 
+// logAuthFileRead says that a changed file was read that says who is let in.
+func logAuthFileRead(log *slog.Logger, path string) {
+	log.Info("took the changed file", "file", path)
+}
+
+// logAuthFileBad says that a changed file cannot be used; what it said before counts on.
+func logAuthFileBad(log *slog.Logger, path string, err error) {
+	log.Error("the changed file cannot be used", "file", path, "err", err)
+}
+
 // logCommandFailed says that a command failed for a reason that is ours: the client
 // hears only that it happened.
 func logCommandFailed(log *slog.Logger, user, command string, err error) {

@@ -20,7 +20,7 @@ func (s *popSession) cmdCapa(arg string) error {
 		"EXPIRE NEVER", "UTF8 USER", "IMPLEMENTATION Letterbox"}
 	if s.state == popAuthorization {
 		if s.mayLogin() {
-			list = append(list, "USER", "SASL PLAIN")
+			list = append(list, "USER", "SASL "+strings.Join(s.mechanisms(), " "))
 		}
 		if s.mayStls() == nil {
 			list = append(list, "STLS")
@@ -34,6 +34,14 @@ func (s *popSession) cmdCapa(arg string) error {
 func (s *popSession) mayLogin() bool {
 	return s.plaintext.allows(s.c.tlsState() != nil, s.c.isLocal())
 }
+
+// client is what is known of the client that logs in. SCRAM is not bound to the connection here: there are
+// clients that choose it where it is, cannot do it, and then try no other.
+func (s *popSession) client() authClient {
+	return authClient{remote: s.c.remoteAddr(), tls: s.c.tlsState()}
+}
+
+func (s *popSession) mechanisms() []string { return append(s.auth.mechanisms(s.client()), "PLAIN") }
 
 func (s *popSession) mayStls() error {
 	switch {
@@ -110,32 +118,24 @@ func (s *popSession) cmdAuth(arg string) error {
 		return errPopPlaintext
 	}
 	mechanism, initial, given := strings.Cut(arg, " ")
-	switch {
-	case mechanism == "":
-		s.c.printf("+OK\r\nPLAIN\r\n.")
+	switch mechanism = strings.ToUpper(mechanism); mechanism {
+	case "":
+		s.c.printf("+OK\r\n%s\r\n.", strings.Join(s.mechanisms(), "\r\n"))
 		return nil
-	case !strings.EqualFold(mechanism, "PLAIN"):
-		return popErr{"", "only PLAIN is known here"}
+	case "PLAIN":
+		return s.authPlain(initial, given)
 	}
-	if !given {
-		s.c.printf("+ ")
-		line, err := s.readLine(popMaxResponse)
-		if errors.Is(err, errLineTooLong) {
-			return popErr{"", "the line is too long"}
-		} else if err != nil {
-			return popEnd{err}
-		}
-		initial = line
+	if x := s.auth.exchange(mechanism, s.client()); x != nil {
+		return s.authenticate(x, "AUTH "+mechanism, initial, given)
 	}
-	switch initial {
-	case "*":
-		return popErr{"", "as you like"}
-	case "=": // an empty response
-		initial = ""
-	}
-	message, err := base64.StdEncoding.DecodeString(initial)
+	return popErr{"", "there is no such mechanism here"}
+}
+
+// authPlain is SASL PLAIN (RFC 4616).
+func (s *popSession) authPlain(initial string, given bool) error {
+	message, err := s.response(nil, initial, given)
 	if err != nil {
-		return popErr{"", "this is not base64"}
+		return err
 	}
 	user, password, err := authParsePlain(message)
 	if errors.Is(err, errAuthSyntax) {
@@ -147,22 +147,74 @@ func (s *popSession) cmdAuth(arg string) error {
 	return s.login(user, password, "AUTH PLAIN")
 }
 
-// login checks the password and opens the maildrop.
+// authenticate goes through the other mechanisms, in all of which the client speaks first.
+func (s *popSession) authenticate(x *authExchange, how, initial string, given bool) error {
+	response, err := s.response(nil, initial, given)
+	for err == nil {
+		var challenge []byte
+		challenge, err = x.next(response)
+		switch {
+		case errors.Is(err, errAuthMessage):
+			return popErr{"", err.Error()}
+		case err != nil:
+			return s.loginFailed(x.user, how, err)
+		case x.name != "":
+			return s.loggedIn(x.name, how)
+		}
+		response, err = s.response(challenge, "", false)
+	}
+	return err
+}
+
+// response gives the client's next response: the one that came with the command, where one did, else the
+// answer to a challenge.
+func (s *popSession) response(challenge []byte, initial string, given bool) ([]byte, error) {
+	if !given {
+		s.c.printf("+ %s", base64.StdEncoding.EncodeToString(challenge))
+		line, err := s.readLine(popMaxResponse)
+		if errors.Is(err, errLineTooLong) {
+			return nil, popErr{"", "the line is too long"}
+		} else if err != nil {
+			return nil, popEnd{err}
+		}
+		initial = line
+	}
+	switch initial {
+	case "*":
+		return nil, popErr{"", "as you like"}
+	case "=": // an empty response
+		initial = ""
+	}
+	message, err := base64.StdEncoding.DecodeString(initial)
+	if err != nil {
+		return nil, popErr{"", "this is not base64"}
+	}
+	return message, nil
+}
+
 func (s *popSession) login(user, password, how string) error {
 	name, err := s.auth.login(s.c.remoteAddr(), user, password)
 	if err != nil {
-		logLoginFailed(s.c.log, user, how, err)
+		return s.loginFailed(user, how, err)
 	}
+	return s.loggedIn(name, how)
+}
+
+func (s *popSession) loginFailed(user, how string, err error) error {
+	logLoginFailed(s.c.log, user, how, err)
 	switch {
 	case errors.Is(err, errAuthPassword):
 		return popErr{"AUTH", err.Error()} // why it can be nobody's password helps, and tells nothing
 	case errors.Is(err, errAuthFailed): // RFC 3206, section 4
-		return popErr{"AUTH", errAuthFailed.Error()}
+		return popErr{"AUTH", authTold(err)}
 	case errors.Is(err, errAuthThrottled):
 		return popErr{"SYS/TEMP", errAuthThrottled.Error()}
-	case err != nil:
-		return popErr{"SYS/TEMP", errAuthUnavailable.Error()}
 	}
+	return popErr{"SYS/TEMP", errAuthUnavailable.Error()}
+}
+
+// loggedIn opens the maildrop of a user who has proved to be that.
+func (s *popSession) loggedIn(name, how string) error {
 	if s.lock != nil && !s.lock.take(name) { // RFC 2449, section 8.1.2
 		return popErr{"IN-USE", "another POP3 session has this mailbox open"}
 	}

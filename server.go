@@ -123,6 +123,7 @@ func (s *server) open(c *config, dir string) error {
 	if s.auth, err = s.openAuth(c); err != nil {
 		return err
 	}
+	s.certs.askFor(s.auth.clientCAs)
 	store := mailboxSettings{root: c.storage.path, now: s.clk.now, log: s.log, watch: true}
 	if c.pop3.onDelete == "hide" && len(c.listen.pop3)+len(c.listen.pop3s) > 0 {
 		store.inbox = []string{popHidden}
@@ -141,7 +142,13 @@ func (s *server) open(c *config, dir string) error {
 }
 
 func (s *server) openAuth(c *config) (*auth, error) {
-	return authOpen(authSettings{path: s.users, domains: serverDomains(c), firstLogin: serverFirstLogin(s.users), log: s.log})
+	a, err := authOpen(authSettings{path: s.users, domains: serverDomains(c), firstLogin: serverFirstLogin(s.users),
+		secret: filepath.Join(c.storage.path, serverDirectory, "secret"), log: s.log, now: s.clk.now,
+		clientCA: c.tls.clientCA, clientEmail: c.tls.clientUser == "email"})
+	if errors.Is(err, errAuthClientCA) {
+		err = serverHint{err, "it holds the certificates of the CAs that sign for clients, in PEM; letterbox check looks at it"}
+	}
+	return a, err
 }
 
 // reload reads the configuration again and puts it in place, whole or not at all.
@@ -175,6 +182,7 @@ func (s *server) reload() error {
 		undo()
 		return err
 	}
+	s.certs.askFor(a.clientCAs)
 	s.mu.Lock()
 	s.auth = a
 	s.mu.Unlock()

@@ -21,7 +21,7 @@ type serverDoors struct {
 	networks, webNetworks   []string       // as configured
 	trusted                 []netip.Prefix // what they mean on this box now
 	connections, perAddress int
-	modern, legacy          *tls.Config
+	clients, legacy         *tls.Config // of the TLS ports
 
 	certs *serverCerts
 	ready bool // there are certificates, so STARTTLS is offered
@@ -34,10 +34,13 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	})
 	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
-		modern: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
-	starttls, starttlsLegacy := d.modern, d.legacy
+		clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
+	if c.tls.clientCA != "" { // those who send mail from elsewhere are not asked
+		d.clients = s.certs.asking
+	}
+	starttls, starttlsClients, starttlsLegacy := s.certs.modern, d.clients, d.legacy
 	if !d.ready { // a client that tries it in vain may not go on without
-		starttls, starttlsLegacy = nil, nil
+		starttls, starttlsClients, starttlsLegacy = nil, nil, nil
 	}
 	s.mu.Lock()
 	a := s.auth
@@ -52,15 +55,16 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	submission, lmtp := smtp, smtp
 	submission.kind, lmtp.kind = smtpSubmission, smtpLMTP
 	legacySMTP, legacySubmission := smtp, submission
+	submission.tls = starttlsClients
 	legacySMTP.tls, legacySubmission.tls = starttlsLegacy, starttlsLegacy
 	d.smtp, d.submission, d.lmtp, d.legacySMTP, d.legacySubmission = &smtp, &submission, &lmtp, &legacySMTP, &legacySubmission
 
-	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: starttls, plaintext: plaintext,
+	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: starttlsClients, plaintext: plaintext,
 		uidl: c.pop3.uidl, onDelete: c.pop3.onDelete}
 	if c.pop3.lock {
 		d.pop3.lock = s.locks
 	}
-	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttls, plaintext: plaintext,
+	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttlsClients, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix,
 		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
 	d.webNetworks = c.webNetworks()
@@ -75,7 +79,7 @@ func (d *serverDoors) tlsConfig(service *serverService) *tls.Config {
 	if service.legacy {
 		return d.legacy
 	}
-	return d.modern
+	return d.clients
 }
 
 // trusts tells whether an address is in the trusted networks. A unix socket is.

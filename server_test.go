@@ -393,7 +393,7 @@ func TestServerReload(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	loadErr = nil
-	next.tls = configTLS{filepath.Join(dir, "none.pem"), filepath.Join(dir, "none.key")}
+	next.tls = configTLS{cert: filepath.Join(dir, "none.pem"), key: filepath.Join(dir, "none.key")}
 	if err := s.reload(); err == nil || !strings.Contains(err.Error(), "\nhint: [tls] cert") {
 		t.Errorf("got %v", err)
 	}

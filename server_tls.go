@@ -13,10 +13,11 @@ import (
 )
 
 // serverCerts has the certificates that clients are shown: from the files of [tls],
-// or from a CA of our own. Its two tls.Configs stay the same as long as the process
+// or from a CA of our own. Its tls.Configs stay the same as long as the process
 // lives, whatever becomes of the certificates, so session tickets go on too.
 type serverCerts struct {
 	modern *tls.Config // TLS 1.2 and later
+	asking *tls.Config // the same, and clients are asked for a certificate
 	legacy *tls.Config // TLS 1.0 and later, for [legacy]
 
 	dir string // for certificates of our own
@@ -31,6 +32,9 @@ type serverCerts struct {
 	leaf     *tls.Certificate // our own; nil: not yet
 	rsaLeaf  *tls.Certificate // the same for clients of [legacy], which know no other
 	failed   time.Time        // when making one last failed
+
+	clientCAs func() *x509.CertPool // whom clients' certificates should be signed by
+	asked     *tls.Config           // what asking was last made into
 }
 
 // serverCertNeeds is what certificates are needed.
@@ -51,6 +55,8 @@ const serverCertLook = 5 * time.Second // how long changed files may be overlook
 func serverOpenCerts(dir string, clk *serverClock, log *slog.Logger) *serverCerts {
 	certs := &serverCerts{dir: dir, clk: clk, log: log}
 	certs.modern = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get} // RFC 8996, RFC 9051, section 11.1
+	certs.asking = certs.modern.Clone()
+	certs.asking.GetConfigForClient = certs.ask
 	certs.legacy = &tls.Config{MinVersion: tls.VersionTLS10, GetCertificate: certs.getLegacy}
 	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) { // the best that both know is taken
 		certs.legacy.CipherSuites = append(certs.legacy.CipherSuites, suite.ID)
@@ -148,6 +154,27 @@ func (t *serverCerts) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return nil, errServerNoCert
 	}
 	return t.leaf, nil
+}
+
+// askFor says whom clients' certificates should be signed by.
+func (t *serverCerts) askFor(cas func() *x509.CertPool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clientCAs = cas
+}
+
+// ask chooses what a client is asked for in a handshake: a certificate of one of the CAs that are named, so that it does not
+// bother its user about another. It need not have one, and one of somebody else's ends nothing: the auth room
+// looks at it when the client wants to log in by it.
+func (t *serverCerts) ask(*tls.ClientHelloInfo) (*tls.Config, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pool := t.clientCAs()
+	if t.asked == nil || t.asked.ClientCAs != pool {
+		t.asked = t.modern.Clone() // without ticket keys of its own: asking's are used
+		t.asked.ClientAuth, t.asked.ClientCAs = tls.RequestClientCert, pool
+	}
+	return t.asked, nil
 }
 
 // getLegacy is get for clients of [legacy]: one with an RSA key where there is one, for

@@ -60,7 +60,8 @@ func (s *smtpSession) cmdAuth(arg string) error {
 		return smtpRefusal(503, smtp.EnhancedCode{5, 5, 1}, "You are logged in already") // RFC 4954, section 4
 	}
 	mechanism, initial, _ := strings.Cut(arg, " ")
-	switch strings.ToUpper(mechanism) {
+	mechanism = strings.ToUpper(mechanism)
+	switch mechanism {
 	case "PLAIN":
 		return s.authPlain(initial)
 	case "LOGIN":
@@ -68,7 +69,40 @@ func (s *smtpSession) cmdAuth(arg string) error {
 	case "":
 		return smtpRefusal(501, smtp.EnhancedCode{5, 5, 4}, "Which mechanism?")
 	}
-	return smtpRefusal(504, smtp.EnhancedCode{5, 5, 4}, "Only PLAIN and LOGIN are known here")
+	if x := s.door.auth.exchange(mechanism, s.client()); x != nil {
+		return s.authenticate(x, "AUTH "+mechanism, initial)
+	}
+	return smtpRefusal(504, smtp.EnhancedCode{5, 5, 4}, "There is no such mechanism here")
+}
+
+// client is what is known of the client that logs in. SCRAM is not bound to the connection here: there are
+// clients that choose it where it is, cannot do it, and then try no other.
+func (s *smtpSession) client() authClient {
+	return authClient{remote: s.remoteAddr(), tls: s.tlsState()}
+}
+
+func (s *smtpSession) mechanisms() []string {
+	return append(s.door.auth.mechanisms(s.client()), "PLAIN", "LOGIN")
+}
+
+// authenticate goes through the other mechanisms, in all of which the client speaks first.
+func (s *smtpSession) authenticate(x *authExchange, how, initial string) error {
+	response, err := s.response(initial, "")
+	for err == nil {
+		var challenge []byte
+		challenge, err = x.next(response)
+		switch {
+		case errors.Is(err, errAuthMessage):
+			return smtpRefusal(501, smtp.EnhancedCode{5, 5, 2}, "This is "+err.Error())
+		case err != nil:
+			return s.loginFailed(x.user, how, err)
+		case x.name != "":
+			s.loggedIn(x.name, how)
+			return nil
+		}
+		response, err = s.response("", string(challenge))
+	}
+	return err
 }
 
 func (s *smtpSession) authPlain(initial string) error {
@@ -125,23 +159,37 @@ func (s *smtpSession) response(initial, challenge string) ([]byte, error) {
 
 func (s *smtpSession) login(user, password, how string) error {
 	name, err := s.door.auth.login(s.remoteAddr(), user, password)
+	if err != nil {
+		return s.loginFailed(user, how, err)
+	}
+	s.loggedIn(name, how)
+	return nil
+}
+
+func (s *smtpSession) loggedIn(name, how string) {
+	s.user = name
+	logLogin(s.log, name, how)
+	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome")
+}
+
+func (s *smtpSession) loginFailed(user, how string, err error) error {
 	switch {
 	case errors.Is(err, errAuthFailed):
 		return s.wrongPassword(user, how, err)
 	case errors.Is(err, errAuthUnavailable):
 		logLoginFailed(s.log, user, how, err)
 		return smtpRefusal(454, smtp.EnhancedCode{4, 7, 0}, "Passwords cannot be checked now, try again later") // RFC 4954, section 4
-	case err != nil:
-		return fmt.Errorf("login: %w", err)
 	}
-	s.user = name
-	logLogin(s.log, name, how)
-	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome")
-	return nil
+	return fmt.Errorf("login: %w", err)
 }
 
 func (s *smtpSession) wrongPassword(user, how string, err error) error {
 	s.authFailed++
 	logLoginFailed(s.log, user, how, err)
-	return smtpRefusal(535, smtp.EnhancedCode{5, 7, 8}, "Wrong user name or password") // RFC 4954, section 6
+	told := "Wrong user name or password"
+	var refusal authRefusal
+	if errors.As(err, &refusal) {
+		told = "There is " + refusal.told
+	}
+	return smtpRefusal(535, smtp.EnhancedCode{5, 7, 8}, told) // RFC 4954, section 6
 }

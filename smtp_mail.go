@@ -71,7 +71,7 @@ func (s *smtpSession) extensions() []string {
 		list = append(list, "STARTTLS")
 	}
 	if s.mayLogin() == nil {
-		list = append(list, "AUTH PLAIN LOGIN")
+		list = append(list, "AUTH "+strings.Join(s.mechanisms(), " "))
 	}
 	return list
 }

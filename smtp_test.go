@@ -28,6 +28,7 @@ func serveSmtpKind(t *testing.T, dir string, c net.Conn, kind smtpKind) {
 			"carol":            {"carol", "alice+copies"},
 		}, dialogWith(dir, "catch_all"))
 		testQuota(t, d.deliverer.store, dialogWith(dir, "quota"))
+		testAuthClients(t, d.auth, dialogWith(dir, "client_ca"))
 		d.kind = kind
 		if dialogWith(dir, "kind") == "submission" {
 			d.kind = smtpSubmission

@@ -223,6 +223,18 @@ def imaplib_(home):
         same("SELECT by TLS", s.select("INBOX")[1], [b"%d" % (len(AWKWARD) - 1)])
 
 
+def certificate(home):
+    """A certificate for the client's user, signed by the CA that the server knows."""
+    key, request, cert = (os.path.join(home.dir, name) for name in ("own.key", "own.csr", "own.pem"))
+    home.run("openssl", "req", *NEW_KEY, "-subj", f"/CN={home.user}", "-keyout", key, "-out", request)
+    home.run("openssl", "x509", "-req", "-in", request, "-CA", home.box.clients + ".pem", "-CAkey", home.box.clients + ".key",
+             "-CAcreateserial", "-days", "2", "-extfile", home.file("ext", "extendedKeyUsage=clientAuth\n"), "-out", cert)
+    return "--cert", cert, "--key", key
+
+
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
 @client
 def curl(home):
     who, box = f"{home.user}:{PASSWORD}", home.box
@@ -252,6 +264,10 @@ def curl(home):
     for url, more in ((f"pop3://localhost:{box.pop3}", tls), (f"pop3s://localhost:{box.pop3s}", tls), (f"pop3://127.0.0.1:{box.pop3}", ())):
         same(url, home.run("curl", "-sS", f"{url}/2", "-u", who, *more), stored[2])
         same("LIST", home.run("curl", "-sS", f"{url}/", "-u", who, *more).split(), [b"1", b"%d" % len(stored[1]), b"2", b"%d" % len(stored[2])])
+    own = (*certificate(home), *tls, "--login-options", "AUTH=EXTERNAL", "-u", f"{home.user}:")
+    home.run("curl", "-sS", f"smtp://localhost:{box.submission}/client.test", *own, *mail)
+    same("by certificate", home.run("curl", "-sS", f"imaps://localhost:{box.imaps}/INBOX;MAILINDEX=2", *own), stored[2])
+    same("by certificate", home.run("curl", "-sS", f"pop3://localhost:{box.pop3}/2", *own), stored[2])
     home.run("curl", "-sS", f"pop3://127.0.0.1:{box.pop3}/1", "-u", f"{home.user}:wrong", status=67)
     home.run("curl", "-sS", f"imap://127.0.0.1:{box.imap}/INBOX;MAILINDEX=1", "-u", f"{home.user}:wrong", status=67)
     home.run("curl", "-sS", f"smtp://127.0.0.1:{box.smtp}/client.test", "--mail-from", "a@box.test", "--mail-rcpt", "b@example.net", "-T", m, status=55)
@@ -581,7 +597,12 @@ SyncState {home.dir}/state/
 def main():
     binary, where, only = sys.argv[1], sys.argv[2], sys.argv[3:]
     mail = os.path.join(where, "mail")
-    box = Letterbox(binary, where, mail, os.path.join(where, "users"))
+    clients = os.path.join(where, "clients")  # a CA for clients' certificates
+    os.makedirs(where, exist_ok=True)
+    subprocess.run(["openssl", "req", "-x509", *NEW_KEY, "-subj", "/CN=Clients", "-keyout", clients + ".key", "-out", clients + ".pem"],
+                   check=True, capture_output=True)
+    box = Letterbox(binary, where, mail, os.path.join(where, "users"), extra=f'[tls]\nclient_ca = "{clients}.pem"')
+    box.clients = clients
     box.user("first")
     box.start()
     for name, f in CLIENTS.items():
