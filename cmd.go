@@ -20,12 +20,15 @@ type cmdLine struct {
 	stdin  *os.File
 	stdout io.Writer
 	stderr io.Writer
+
+	transfer cmdTransferFlags
 }
 
 const cmdUsage = `usage:
   letterbox [serve] [-config FILE] [-log LEVEL]         run; LEVEL is info, debug or transcript
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
+  letterbox import -user NAME [-folder NAME] SOURCE     mail from an mbox file, a Maildir, a directory of .eml files
   letterbox version
 
 Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-in one with its data in ./data.
@@ -37,6 +40,12 @@ var cmdCommands = map[string]func(line *cmdLine) error{
 	"user":    cmdUser,
 	"check":   cmdCheck,
 	"version": cmdVersion,
+	"import":  cmdImport,
+}
+
+// cmdOptions are the flags of single subcommands, which stand after its name.
+var cmdOptions = map[string]func(line *cmdLine, flags *flag.FlagSet){
+	"import": cmdImportFlags,
 }
 
 // cmdWrong is a command line that cannot be meant.
@@ -98,6 +107,9 @@ func cmdParse(args []string) (*cmdLine, error) {
 			return nil, cmdWrong(err.Error())
 		}
 		if args = flags.Args(); len(args) > 0 {
+			if options := cmdOptions[args[0]]; options != nil && len(line.args) == 0 {
+				options(line, flags)
+			}
 			line.args = append(line.args, args[0])
 			args = args[1:]
 		}

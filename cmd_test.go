@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -261,5 +262,62 @@ func TestCmdServe(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "msg=stopped") {
 		t.Errorf("%v:\n%s", err, log)
+	}
+}
+
+// The command lines of import, and what it says.
+func TestCmdImport(t *testing.T) {
+	path := cmdTestConfig(t, "[users.bob]\nquota_messages = 2\n")
+	dir := filepath.Dir(path)
+	testLayOut(t, dir, map[string]string{"mbox": testManyMbox(3), "one.eml": "Subject: x\n", "text": "hello"})
+	for _, user := range []string{"alice", "bob"} {
+		if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, user); code != 0 {
+			t.Fatal(said)
+		}
+	}
+	for _, step := range []struct {
+		args string
+		code int
+		said string
+	}{
+		{"import", 2, "import takes one source"},
+		{"import a b", 2, "import takes one source"},
+		{"import -folder x mbox", 2, "whose mail? -user NAME"},
+		{"-user alice import mbox", 2, "flag provided but not defined: -user"},
+		{"import -user carol mbox", 1, "hint: letterbox user add carol"},
+		{"import -user ../x mbox", 1, "not a user name"},
+		{"import -user alice none", 1, "no such file"},
+		{"import -user alice text", 1, "text: this is no mbox file"},
+		{"import -user alice -folder a.b mbox", 1, `it has a "."`},
+		{"import -user alice mbox", 0, "imported 3 messages, 36 bytes, into 1 folder of alice\n"},
+		{"import mbox -user Alice", 0, "imported 0 messages, 0 bytes, into 0 folders of alice; there already: 3\n"},
+		{"import -user alice -folder Archive/2026 one.eml", 0, "imported 1 message, 11 bytes, into 1 folder of alice\n"},
+		{"import -user bob mbox", 1, "imported 2 messages, 24 bytes, into 1 folder of bob\nletterbox: folder INBOX: the user has as much mail as allowed: 2 messages\nhint: set quota"},
+	} {
+		args := strings.Fields(step.args)
+		for i, arg := range args {
+			if slices.Contains([]string{"mbox", "one.eml", "text", "none"}, arg) {
+				args[i] = filepath.Join(dir, arg)
+			}
+		}
+		code, said := cmdTest(t, "", append(args, "-config", path)...)
+		if code != step.code || !strings.Contains(said, step.said) {
+			t.Errorf("%s: exit code %d, want %d with %q:\n%s", step.args, code, step.code, step.said, said)
+		}
+	}
+}
+
+func TestCmdProgress(t *testing.T) {
+	for _, c := range []struct {
+		counts transferCounts
+		want   string
+	}{
+		{transferCounts{imported: 5, skipped: 1, folder: "INBOX", done: 1, total: 4}, "[#######.......................]  25% 5 new, 1 there already  INBOX"},
+		{transferCounts{folder: strings.Repeat("ü", 200)}, "0 new, 0 there already  " + strings.Repeat("ü", 54)},
+		{transferCounts{done: 9, total: 4}, "[##############################] 100% 0 new, 0 there already  "},
+	} {
+		if got := cmdProgressLine(&c.counts); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }

@@ -80,6 +80,22 @@ func fileSync(f *os.File) error {
 	return f.Sync()
 }
 
+// fileSyncEach makes the content of many files durable, one after the other.
+func fileSyncEach(paths []string) error {
+	for _, path := range paths {
+		f, err := fileOpen(path)
+		if err != nil {
+			return err
+		}
+		err = fileSync(f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fileRename renames, replacing what is there. It does not sync. It is os.Rename without
 // that one's look at the new name, which takes a quarter of the time.
 func fileRename(from, to string) error {

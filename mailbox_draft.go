@@ -79,6 +79,19 @@ func (d *mailboxDraft) finish(date time.Time) error {
 	return d.mb.failed(err)
 }
 
+// settle is finish without the sync, which a mailboxBatch does for many.
+func (d *mailboxDraft) settle(date time.Time) error {
+	d.date = date
+	r, err := d.draft.reader()
+	if err == nil {
+		if d.known, err = mailboxKnow(r, d.size()); err != nil {
+			d.known = nil // who reads the message later meets the error again
+		}
+		err = d.draft.settle(date)
+	}
+	return d.mb.failed(err)
+}
+
 // linkTo gives another folder (of any user) the same finished message, at D3.
 func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error) {
 	mb, err := t.mailbox(name)

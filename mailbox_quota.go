@@ -38,14 +38,17 @@ func (st *mailboxStore) limitQuotas(of func(user string) mailboxQuota) {
 }
 
 // limits are what the user may have.
-func (t *mailboxTree) limits() mailboxQuota {
-	t.st.mu.Lock()
-	of := t.st.quotaOf
-	t.st.mu.Unlock()
+func (t *mailboxTree) limits() mailboxQuota { return t.st.limitsOf(t.user) }
+
+// limitsOf is limits of a user whose folders are not opened.
+func (st *mailboxStore) limitsOf(user string) mailboxQuota {
+	st.mu.Lock()
+	of := st.quotaOf
+	st.mu.Unlock()
 	if of == nil {
 		return mailboxQuota{}
 	}
-	return of(t.user)
+	return of(user)
 }
 
 // counts tells whether the user's mail is counted: there are limits, or another server has left a maildirsize.

@@ -222,10 +222,14 @@ func (mb *mailbox) load() error {
 	return nil
 }
 
-// reset begins anew with another UIDVALIDITY; the views of the old one are gone.
-func (mb *mailbox) reset() {
+// reload begins anew with another UIDVALIDITY; the views of the old one are gone.
+func (mb *mailbox) reload() error {
 	mb.unload()
 	mb.epoch++
+	if err := mb.refreshKeywords(); err != nil {
+		return err
+	}
+	return mb.load()
 }
 
 // readList reads what is new in dovecot-uidlist. Lines of messages that have no
@@ -243,8 +247,7 @@ func (mb *mailbox) readList() error {
 			logMailboxTrouble(mb.st.log, mb.tree.user, mb.name, err)
 		}
 		if old != nil {
-			mb.reset()
-			return mb.load()
+			return mb.reload()
 		}
 		mb.loseIndex()
 		return nil // adopt makes one
@@ -253,8 +256,7 @@ func (mb *mailbox) readList() error {
 	case old == nil && list.validity != mb.index.validity:
 		mb.loseIndex()
 	case old != nil && list.validity != old.validity:
-		mb.reset()
-		return mb.load()
+		return mb.reload()
 	}
 	mb.list = list
 	if whole && len(mb.records) > 0 {

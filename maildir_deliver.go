@@ -78,6 +78,16 @@ func (d *maildirDraft) sync(date time.Time, read func()) error {
 	return err
 }
 
+// settle ends writing with D3 but for the sync, which fileSyncMany does for many.
+func (d *maildirDraft) settle(date time.Time) error {
+	err := os.Chtimes(d.file.Name(), date, date)
+	if closeErr := d.file.Close(); err == nil {
+		err = closeErr
+	}
+	d.file = nil
+	return err
+}
+
 // reader gives what was written, until deliver or abort.
 func (d *maildirDraft) reader() (io.ReaderAt, error) {
 	if d.file == nil {
@@ -135,3 +145,25 @@ func (d *maildirDraft) close() {
 		d.file = nil
 	}
 }
+
+// maildirLot makes many drafts of a folder durable together.
+type maildirLot struct{ dir *os.File } // tmp/, opened before the first of them is written: see fileSyncMany
+
+func (md *maildir) lot() (*maildirLot, error) {
+	if err := os.MkdirAll(md.tmp(""), maildirDirMode); err != nil { // another program may have removed it
+		return nil, err
+	}
+	dir, err := fileOpen(md.tmp(""))
+	return &maildirLot{dir}, err
+}
+
+// sync brings settled drafts to D3.
+func (l *maildirLot) sync(drafts []*maildirDraft) error {
+	paths := make([]string, len(drafts))
+	for i, d := range drafts {
+		paths[i] = d.md.tmp(d.base)
+	}
+	return fileSyncMany(l.dir, paths)
+}
+
+func (l *maildirLot) close() { l.dir.Close() }

@@ -359,6 +359,21 @@ func (md *maildir) readCourier(old *maildirUidlist, line func(uid uint32, fields
 	return list, true, list.read(f, line)
 }
 
+// foreignUIDs reads the list of a folder that is not ours: no lock is taken, and nothing is
+// synced. fs.ErrNotExist if there is none, errMaildirUidlist if it is unusable.
+func (md *maildir) foreignUIDs(line func(uid uint32, fields, base string)) error {
+	f, err := os.Open(md.uidlistPath())
+	courier := errors.Is(err, fs.ErrNotExist)
+	if courier {
+		f, err = os.Open(filepath.Join(md.path, maildirCourierName))
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return (&maildirUidlist{courier: courier}).read(f, line)
+}
+
 // read reads on from list.end.
 func (list *maildirUidlist) read(f *os.File, line func(uid uint32, fields, base string)) error {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, list.end, 1<<62), 64<<10)

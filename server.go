@@ -124,10 +124,8 @@ func (s *server) open(c *config, dir string) error {
 		return err
 	}
 	s.certs.askFor(s.auth.clientCAs)
-	store := mailboxSettings{root: c.storage.path, now: s.clk.now, log: s.log, watch: true}
-	if c.pop3.onDelete == "hide" && len(c.listen.pop3)+len(c.listen.pop3s) > 0 {
-		store.inbox = []string{popHidden}
-	}
+	store := serverStoreSettings(c)
+	store.now, store.log, store.watch = s.clk.now, s.log, true
 	s.store, err = newMailboxStore(store)
 	if err != nil {
 		return err

@@ -28,10 +28,7 @@ type serverDoors struct {
 }
 
 func (s *server) makeDoors(c *config) *serverDoors {
-	s.store.limitQuotas(func(user string) mailboxQuota {
-		bytes, messages := c.quota(user)
-		return mailboxQuota{bytes, int64(messages)}
-	})
+	s.store.limitQuotas(serverQuotas(c))
 	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
 		clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}

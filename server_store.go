@@ -1,0 +1,43 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+)
+
+// serverOpenStore opens the mail for a command that works beside a running server, or
+// without one.
+func serverOpenStore(c *config, log *slog.Logger) (*mailboxStore, error) {
+	now := func() time.Time {
+		if now := time.Now(); serverCheckClock(c, now) == nil {
+			return now
+		}
+		return time.Time{}
+	}
+	settings := serverStoreSettings(c)
+	settings.now, settings.log = now, log
+	st, err := newMailboxStore(settings)
+	if err != nil {
+		return nil, err
+	}
+	st.limitMemory(serverMemoryLeast)
+	st.limitQuotas(serverQuotas(c))
+	return st, nil
+}
+
+// serverStoreSettings is what the configuration says of the store.
+func serverStoreSettings(c *config) mailboxSettings {
+	settings := mailboxSettings{root: c.storage.path}
+	if c.pop3.onDelete == "hide" && len(c.listen.pop3)+len(c.listen.pop3s) > 0 {
+		settings.inbox = []string{popHidden}
+	}
+	return settings
+}
+
+// serverQuotas says what each user may have.
+func serverQuotas(c *config) func(user string) mailboxQuota {
+	return func(user string) mailboxQuota {
+		bytes, messages := c.quota(user)
+		return mailboxQuota{bytes, int64(messages)}
+	}
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Maildir as a source: Dovecot's, Courier's or ours, with its keywords, in the order of its
+// UIDs. Nothing in it is changed, and no lock is taken: its server may go on.
+//
+// Courier keeps keywords in a directory courierimapkeywords: the file :list has the keywords' names, a
+// line for each, an empty line, and then "BASE:0 2" for each message that has some. A file beside it that is
+// called like a message, perhaps with ".N." before, has its latest keywords, a line for each.
+
+const (
+	transferCourierKeywords   = "courierimapkeywords"
+	transferCourierSubscribed = "courierimapsubscribed"
+)
+
+// transferMaildir is a Maildir with the folders below it.
+type transferMaildir struct {
+	root  string
+	only  string // a folder of it; "" for all
+	below string // the folder that its INBOX is to be; "" for INBOX
+}
+
+func (s *transferMaildir) committed() error { return nil }
+
+// transferMaildirFolder is a folder of a foreign Maildir.
+type transferMaildirFolder struct{ dir, name string }
+
+// transferMaildirFolders lists a Maildir's folders, INBOX first. A directory whose name is not in
+// modified UTF-7 is taken to be in UTF-8.
+func transferMaildirFolders(root string) ([]transferMaildirFolder, error) {
+	dirs, err := maildirFolders(root)
+	if err != nil {
+		return nil, err
+	}
+	list := []transferMaildirFolder{{"", "INBOX"}}
+	for _, dir := range dirs {
+		name, ok := mailboxNameOfDir(dir)
+		if !ok {
+			parts := strings.Split(dir[1:], ".")
+			for i := range parts {
+				if decoded, err := mailboxDecodeName(parts[i]); err == nil {
+					parts[i] = decoded
+				}
+			}
+			name = transferName(parts...)
+		}
+		list = append(list, transferMaildirFolder{dir, name})
+	}
+	return list, nil
+}
+
+func (s *transferMaildir) each(ctx context.Context, im *transferImport) error {
+	folders, err := transferMaildirFolders(s.root)
+	if err != nil {
+		return err
+	}
+	if s.only != "" {
+		folders = slices.DeleteFunc(folders, func(f transferMaildirFolder) bool { return f.name != s.only })
+	}
+	if im.counts.total == 0 {
+		for _, f := range folders {
+			md := &maildir{path: filepath.Join(s.root, f.dir)}
+			transferScan(md, func(string, bool) { im.counts.total++ })
+		}
+	}
+	for _, f := range folders {
+		if err := s.folder(ctx, im, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transferScan calls f for each message; a directory that is not there has none.
+func transferScan(md *maildir, f func(name string, cur bool)) error {
+	for _, cur := range []bool{false, true} {
+		if err := md.scanDir(cur, f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// transferMaildirMessage is a message of a folder that is being read.
+type transferMaildirMessage struct {
+	name string
+	uid  uint32 // 0 if it has none
+	cur  bool
+}
+
+// transferMaildirList lists a folder's messages in the order of their UIDs, those without one last.
+func transferMaildirList(md *maildir) (list []transferMaildirMessage, err error) {
+	uids := map[uint64]uint32{} // by hash of the base name, which is shorter
+	err = md.foreignUIDs(func(uid uint32, _, base string) { uids[mailboxBaseHash(base)] = uid })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errMaildirUidlist) {
+		return nil, err
+	}
+	err = transferScan(md, func(name string, cur bool) {
+		base, _, _, _ := maildirParse(name)
+		list = append(list, transferMaildirMessage{strings.Clone(name), uids[mailboxBaseHash(base)], cur})
+	})
+	slices.SortFunc(list, func(a, b transferMaildirMessage) int {
+		if n := cmp.Compare(a.uid-1, b.uid-1); n != 0 {
+			return n
+		}
+		if n := cmp.Compare(maildirMade(a.name), maildirMade(b.name)); n != 0 {
+			return n
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return list, err
+}
+
+func (s *transferMaildir) folder(ctx context.Context, im *transferImport, folder transferMaildirFolder) error {
+	md := &maildir{path: filepath.Join(s.root, folder.dir)}
+	names, _, _, err := md.readKeywords(time.Time{})
+	if err != nil {
+		return err
+	}
+	courier, err := transferReadCourier(md.path)
+	if err != nil {
+		return err
+	}
+	list, err := transferMaildirList(md)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		im.counts.done++
+		f, name, err := transferOpen(md, m)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // expunged meanwhile
+		} else if err != nil {
+			im.fail(filepath.Join(md.path, m.name), err)
+			continue
+		}
+		info, err := f.Stat()
+		if err == nil {
+			base, bits, _, _ := maildirParse(name)
+			msg := &transferMessage{folder: transferBelow(s.below, folder.name), date: info.ModTime(), text: transferFile{f}}
+			msg.flags, msg.keywords = transferFlags(bits, names)
+			for _, word := range courier[base] {
+				if word = strings.TrimSpace(word); transferIsKeyword(word) {
+					msg.keywords = append(msg.keywords, word)
+				}
+			}
+			err = im.take(ctx, msg)
+		}
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// transferFlags turns a file name's letters into flags and keywords.
+func transferFlags(bits maildirFlags, names []string) (flags mailboxFlags, keywords []string) {
+	flags = mailboxFlags(bits) & mailboxSystemFlags
+	for i, name := range names {
+		switch {
+		case name == "" || bits&(1<<(maildirKeyword0+i)) == 0:
+		case mailboxSameKeyword(name, "$Forwarded"):
+			flags |= mailboxFlagForwarded
+		case transferIsKeyword(name):
+			keywords = append(keywords, name)
+		}
+	}
+	return flags, keywords
+}
+
+// transferOpen opens a message's file, which may have got other flags since it was listed.
+func transferOpen(md *maildir, m transferMaildirMessage) (f *os.File, name string, err error) {
+	if f, err = md.open(m.name, m.cur); !errors.Is(err, fs.ErrNotExist) {
+		return f, m.name, err
+	}
+	base, _, _, _ := maildirParse(m.name)
+	for range mailboxMissesMost {
+		found, at := "", false
+		scanErr := transferScan(md, func(other string, cur bool) {
+			if b, _, _, _ := maildirParse(other); b == base {
+				found, at = strings.Clone(other), cur
+			}
+		})
+		if scanErr != nil || found == "" {
+			return nil, "", err
+		}
+		if f, err = md.open(found, at); !errors.Is(err, fs.ErrNotExist) {
+			return f, found, err
+		}
+	}
+	return nil, "", err
+}
+
+// transferReadCourier gives Courier's keywords by message, nil if there are none.
+func transferReadCourier(path string) (map[string][]string, error) {
+	dir := filepath.Join(path, transferCourierKeywords)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	words := map[string][]string{}
+	if err := transferCourierList(filepath.Join(dir, ":list"), words); err != nil {
+		return nil, err
+	}
+	latest := map[string]int{}
+	for _, e := range entries {
+		base, age := e.Name(), 0
+		if strings.HasPrefix(base, ":") {
+			continue
+		}
+		if rest, ok := strings.CutPrefix(base, "."); ok {
+			digits, name, _ := strings.Cut(rest, ".")
+			if age, err = strconv.Atoi(digits); err != nil {
+				continue
+			}
+			base, age = name, age+1
+		}
+		if age < latest[base] {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		words[base], latest[base] = strings.Split(strings.TrimSpace(string(text)), "\n"), age
+	}
+	return words, nil
+}
+
+// transferCourierList reads the file :list.
+func transferCourierList(path string, words map[string][]string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(io.LimitReader(f, 64<<20))
+	var names []string
+	for lines.Scan() && strings.TrimSpace(lines.Text()) != "" {
+		names = append(names, strings.TrimSpace(lines.Text()))
+	}
+	for lines.Scan() {
+		base, numbers, ok := strings.Cut(lines.Text(), ":")
+		if !ok {
+			continue
+		}
+		for digits := range strings.FieldsSeq(numbers) {
+			if n, err := strconv.Atoi(digits); err == nil && n >= 0 && n < len(names) {
+				words[base] = append(words[base], names[n])
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
