@@ -347,6 +347,11 @@ func (a *auth) users() ([]string, error) {
 	return a.file.names(), nil
 }
 
+// canonical gives a user's name as it is kept, from one that somebody has typed. errAuthName if nobody can have it.
+func (a *auth) canonical(user string) (string, error) {
+	return authName(authWithoutDomain(user, a.settings.domains))
+}
+
 // authWithoutDomain takes off a domain that is ours.
 func authWithoutDomain(user string, domains []string) string {
 	i := strings.LastIndexByte(user, '@')

@@ -71,6 +71,7 @@ type configPOP3 struct {
 
 type configIMAP struct {
 	separator, prefix string
+	shared            string
 	without           []string // names of capabilities, as the user wrote them
 	messageLimit      int      // 0: none, as the next
 	saveLimit         int
@@ -151,7 +152,7 @@ func configDefault() *config {
 			maxRecipients:   100,
 		},
 		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
-		imap:   configIMAP{separator: "/", messageLimit: 10_000_000},
+		imap:   configIMAP{separator: "/", shared: "Shared", messageLimit: 10_000_000},
 		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100, memory: configAuto},
 	}
 }
@@ -200,6 +201,7 @@ var configKeys = []configKey{
 	{"pop3", "lock", func(c *config) any { return &c.pop3.lock }},
 	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
 	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},
+	{"imap", "shared", func(c *config) any { return &c.imap.shared }},
 	{"imap", "without", func(c *config) any { return &c.imap.without }},
 	{"imap", "message_limit", func(c *config) any { return &c.imap.messageLimit }},
 	{"imap", "save_limit", func(c *config) any { return &c.imap.saveLimit }},

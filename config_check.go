@@ -48,6 +48,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	if d.checkWord("imap", "prefix", c.imap.prefix, "", "INBOX.") && c.imap.prefix != "" && c.imap.separator != "." {
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)
 	}
+	d.checkShared()
 	d.checkWithout(capabilities)
 	d.checkMessageLimits()
 	d.checkNetworks("web", "networks", c.web.networks)
@@ -66,6 +67,16 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	}
 	d.sort()
 	return d.findings
+}
+
+// checkShared wants a word that can be the first part of a folder's name, or none.
+func (d *configDecoder) checkShared() {
+	word := d.config.imap.shared
+	if len(word) > 64 || strings.EqualFold(word, "INBOX") || strings.HasPrefix(word, "~") ||
+		strings.ContainsFunc(word, func(r rune) bool { return strings.ContainsRune("/.*%&", r) || r < '!' || r > '~' }) {
+		d.found(configPath("imap", "shared"), fmt.Sprintf("[imap] shared %q cannot be the first part of a folder's name", word),
+			`write a word of ASCII letters like "Shared", or "" if nobody is to see others' folders`)
+	}
 }
 
 func (d *configDecoder) checkWord(section, name, value string, words ...string) bool {

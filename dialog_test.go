@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"os"
@@ -344,7 +345,7 @@ func (d *dialog) play(t *testing.T) {
 	for i := 0; i < len(d.lines); i++ {
 		l := &d.lines[i]
 		if l.kind == 'C' || l.kind == '!' {
-			d.unasked(l.conn)
+			d.unasked()
 		}
 		switch l.kind {
 		case 'C':
@@ -369,8 +370,8 @@ func (d *dialog) play(t *testing.T) {
 		}
 		d.told = append(d.told, l.raw)
 	}
+	d.unasked()
 	for name := range d.conns {
-		d.unasked(name)
 		if rest := d.conns[name].rest(); rest != "" {
 			t.Errorf("%s: in the end the server also said %q on connection %s", d.path, rest, name)
 		}
@@ -489,9 +490,8 @@ func dialogEscape(s string) string {
 
 // unasked takes in, for -update, what the server says before the client's next
 // word though no S: line asked for it.
-func (d *dialog) unasked(name string) {
-	c := d.conns[name]
-	if c == nil || !*dialogUpdate {
+func (d *dialog) unasked() {
+	if len(d.conns) == 0 || !*dialogUpdate {
 		return
 	}
 	if d.fakeClock {
@@ -499,9 +499,11 @@ func (d *dialog) unasked(name string) {
 	} else {
 		time.Sleep(300 * time.Millisecond) // only for the writer of dialogs
 	}
-	for c.rest() != "" {
-		said, _ := c.line()
-		d.told = append(d.told, d.asLine(name, said))
+	for _, name := range slices.Sorted(maps.Keys(d.conns)) {
+		for c := d.conns[name]; c.rest() != ""; {
+			said, _ := c.line()
+			d.told = append(d.told, d.asLine(name, said))
+		}
 	}
 }
 

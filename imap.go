@@ -42,6 +42,7 @@ type imapDoor struct {
 	saveLimit   int    // likewise, for COPY and APPEND alone
 	separator   byte   // between the parts of a mailbox name: '/' or '.'
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
+	shared      string // the first part of the names of others' mailboxes, "": they are not shown
 
 	without     map[string]bool   // capabilities that are withheld, in capitals
 	annotations map[string]string // of the server, for all: /shared/...
@@ -103,6 +104,11 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"STATUS":       {imapLoggedIn, false, false, (*imapSession).cmdStatus},        // RFC 9051, section 6.3.11
 		"GETMETADATA":  {imapLoggedIn, false, false, (*imapSession).cmdGetMetadata},   // RFC 5464, section 4.2
 		"SETMETADATA":  {imapLoggedIn, false, false, (*imapSession).cmdSetMetadata},   // RFC 5464, section 4.3
+		"SETACL":       {imapLoggedIn, false, false, (*imapSession).cmdSetACL},        // RFC 4314, section 3.1
+		"DELETEACL":    {imapLoggedIn, false, false, (*imapSession).cmdDeleteACL},     // RFC 4314, section 3.2
+		"GETACL":       {imapLoggedIn, false, false, (*imapSession).cmdGetACL},        // RFC 4314, section 3.3
+		"LISTRIGHTS":   {imapLoggedIn, false, false, (*imapSession).cmdListRights},    // RFC 4314, section 3.4
+		"MYRIGHTS":     {imapLoggedIn, false, false, (*imapSession).cmdMyRights},      // RFC 4314, section 3.5
 		"GETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdGetQuota},      // RFC 9208, section 4.1.1
 		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
 		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
@@ -146,7 +152,7 @@ type imapSession struct {
 
 	state     imapState
 	user      string
-	tree      *mailboxTree
+	tree      *mailboxAccess
 	news      *mailboxAnnotationNews // ENABLE METADATA: what annotations others change
 	selected  *imapSelected          // nil unless a mailbox is; replaced whole
 	rev2      bool                   // ENABLE IMAP4rev2 (RFC 9051, appendix E says what changes)
@@ -165,11 +171,12 @@ type imapSession struct {
 // imapSelected is the mailbox that is selected.
 type imapSelected struct {
 	view     *mailboxView
-	keywords []string // that the client was told of
-	exists   int      // likewise
-	recent   int      // likewise
-	saved    []uint32 // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
-	last     imapTree // of the message whose parts were read last
+	keywords []string     // that the client was told of
+	mayFlag  mailboxFlags // flags that can be changed, as the client was told
+	exists   int          // likewise
+	recent   int          // likewise
+	saved    []uint32     // UIDs of the last SEARCH RETURN (SAVE), ascending (RFC 5182)
+	last     imapTree     // of the message whose parts were read last
 	contexts []*imapContext
 	mine     []uint32 // UIDs of messages that the client has brought itself and was not told of yet
 	heldBack bool     // the client was told a lower HIGHESTMODSEQ, since not all was told
@@ -212,11 +219,22 @@ func (s *imapSession) serveOne() error {
 	}
 	command, err := s.readCommand()
 	if err == nil {
-		if err = command.run(s); s.r.broken == nil {
+		if err = s.mayStay(command); err == nil {
+			err = command.run(s)
+		}
+		if s.r.broken == nil {
 			err = s.tellLimit(s.tellBefore(command, err))
 		}
 	}
 	return s.answer(err)
+}
+
+// mayStay tells by errMailboxGone that the mailbox that is selected may not be read any more (RFC 4314, section 5.1.1).
+func (s *imapSession) mayStay(command imapCommand) error {
+	if s.selected != nil && (command.states == imapSelectedState || s.name == "ESEARCH") && s.selected.view.rights()&mailboxRightRead == 0 {
+		return errMailboxGone
+	}
+	return nil
 }
 
 // wait returns when input is there. Output goes out first, but not while the client
@@ -412,9 +430,16 @@ func (s *imapSession) respond(status imap.StatusResponseType, code imap.Response
 func (s *imapSession) tell(expunges bool) (vanished bool, err error) {
 	sel := s.selected
 	before := sel.view.uids()
+	rights := sel.view.rights()
+	if rights&mailboxRightRead == 0 {
+		return false, errMailboxGone
+	}
 	changes, err := sel.view.sync(expunges)
 	if err != nil {
 		return false, err
+	}
+	if rights.flags() != sel.mayFlag && !sel.view.readOnly() { // RFC 4314, section 5.1.1
+		s.tellKeywords()
 	}
 	s.tellGone(changes.gone, before)
 	s.tellExpunged(changes)

@@ -92,11 +92,12 @@ func (s *imapSession) cmdReplace() error {
 		return imapBad("one message is replaced at a time")
 	}
 	old, err := s.selected.resolve(set, s.byUID())
+	if err == nil {
+		err = view.need(mailboxRightDeleted | mailboxRightExpunge) // RFC 8508, section 4.1
+	}
 	switch {
 	case err != nil:
 		return err
-	case view.readOnly():
-		return errMailboxReadOnly
 	case len(view.messages(old)) == 0:
 		return imapNo{imap.ResponseCodeNonExistent, "there is no such message"}
 	}
@@ -200,12 +201,12 @@ func (s *imapSession) startAppend(folder string, a *imapAppend, more mailboxQuot
 	}
 	draft, err := s.tree.draft(folder)
 	if errors.Is(err, errMailboxNotFound) {
-		return nil, imapNoTarget(folder)
+		return nil, s.noTarget(folder)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.tree.room(more.bytes, more.messages); err != nil {
+	if err := draft.room(more.bytes, more.messages); err != nil {
 		draft.abort()
 		return nil, err
 	}

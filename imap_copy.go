@@ -50,7 +50,7 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	}
 	copied, err := do(uids, to)
 	if errors.Is(err, errMailboxNotFound) {
-		return imapNoTarget(to)
+		return s.noTarget(to)
 	} else if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (s *imapSession) esearchIn(search *imapSearch, ret imapSearchReturn, name s
 			err = s.esearch(search, ret, view)
 		}
 	}
-	if errors.Is(err, errMailboxNotFound) || errors.Is(err, errMailboxGone) {
+	if errors.Is(err, errMailboxNotFound) || errors.Is(err, errMailboxRights) || errors.Is(err, errMailboxGone) {
 		return nil
 	}
 	return err

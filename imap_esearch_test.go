@@ -40,7 +40,7 @@ func TestImapEsearchMany(t *testing.T) {
 	}
 	server, client := net.Pipe()
 	c := newConn(server, slog.New(slog.DiscardHandler), time.Minute)
-	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapAuthenticated, user: "alice", tree: tree, tag: "a", name: "ESEARCH"}
+	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapAuthenticated, user: "alice", tree: testAccess(tree), tag: "a", name: "ESEARCH"}
 	said := make(chan []byte)
 	go func() {
 		all, _ := io.ReadAll(client)

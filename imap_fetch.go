@@ -224,7 +224,7 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 		messages = slices.DeleteFunc(messages, func(m mailboxMessage) bool { return m.modSeq <= f.since })
 	}
 	var marked []bool
-	if f.items.seen && !f.view.readOnly() {
+	if f.items.seen && f.view.need(mailboxRightSeen) == nil { // RFC 4314, section 4
 		marked = f.markSeen(messages)
 	}
 	var summaries []*messageSummary

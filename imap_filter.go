@@ -113,7 +113,7 @@ func (f *imapFilter) has(s *imapSession, folder string) (bool, error) {
 		names, err := s.tree.subscriptions()
 		return slices.Contains(names, folder), err
 	case imapFilterPersonal, imapFilterInboxes: // mail may be delivered into each: RFC 5465, section 6.3
-		return true, nil
+		return !mailboxIsOthers(folder), nil
 	}
 	name := s.clientName(folder)
 	for _, root := range f.names {
@@ -122,6 +122,11 @@ func (f *imapFilter) has(s *imapSession, folder string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// wantsOthers tells whether others' folders may belong to the filter.
+func (f imapFilter) wantsOthers() bool {
+	return f.kind != imapFilterPersonal && f.kind != imapFilterInboxes
 }
 
 // imapIsBelow tells whether a name is below another one, with next only by one level. All names
@@ -134,12 +139,13 @@ func imapIsBelow(name, root string, separator byte, next bool) bool {
 	return ok && below != "" && !(next && strings.IndexByte(below, separator) >= 0)
 }
 
-// filterFolders gives the folders that exist, can be opened and belong to one of the filters, sorted, each once.
+// filterFolders gives the folders that exist, can be read and belong to one of the filters, sorted, each once.
 func (s *imapSession) filterFolders(filters ...imapFilter) (names []string, err error) {
-	folders, err := s.tree.folders()
+	folders, err := s.tree.folders(slices.ContainsFunc(filters, imapFilter.wantsOthers))
 	if err != nil {
 		return nil, err
 	}
+	folders = slices.DeleteFunc(folders, func(f mailboxFolder) bool { return f.rights&mailboxRightRead == 0 }) // RFC 7377, section 2.2
 	for i := range filters {
 		f := &filters[i]
 		if f.kind == imapFilterSubscribed { // read once, not for each folder

@@ -37,7 +37,7 @@ func testImapFilterSession(t testing.TB, separator byte, prefix string) *imapSes
 	there.Close()
 	c := newConn(here, nil, time.Hour)
 	t.Cleanup(func() { c.Close() })
-	return &imapSession{door: d, c: c, r: imapReader{c: c}, tree: tree, selected: &imapSelected{view: view}}
+	return &imapSession{door: d, c: c, r: imapReader{c: c}, tree: testAccess(tree), selected: &imapSelected{view: view}}
 }
 
 func TestImapFilter(t *testing.T) {

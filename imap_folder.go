@@ -39,11 +39,8 @@ func (s *imapSession) cmdCreate() error {
 	if err != nil {
 		return err
 	}
-	err = s.doing(mailboxNews{kind: mailboxMade, name: folder}, func() error { return s.tree.create(folder, use) })
-	if err != nil {
-		return err
-	}
-	id, err := s.tree.objectID(folder)
+	id := ""
+	err = s.doing(mailboxNews{kind: mailboxMade, name: folder}, func() (err error) { id, err = s.tree.create(folder, use); return err })
 	if err != nil {
 		return err
 	}
@@ -101,6 +98,9 @@ func (s *imapSession) cmdDelete() error {
 	if folder == "INBOX" {
 		return imapNo{imap.ResponseCodeCannot, "INBOX cannot be deleted"} // RFC 9051, section 6.3.5
 	}
+	if err := s.tree.mayDelete(folder); err != nil {
+		return err
+	}
 	// Our own view of it would only be in the way. Other sessions hear that it is gone.
 	if s.selected != nil && s.selected.view.name() == folder {
 		s.unselect()
@@ -133,6 +133,9 @@ func (s *imapSession) cmdRename() error {
 	}
 	to, err := s.folder(toName)
 	if err != nil {
+		return err
+	}
+	if _, _, _, err := s.tree.mayRename(from, to); err != nil {
 		return err
 	}
 	if sel := s.selected; sel != nil && from != "INBOX" && (sel.view.name() == from || strings.HasPrefix(sel.view.name(), from+"/")) {

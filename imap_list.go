@@ -16,6 +16,7 @@ type imapList struct {
 	wantSubscribed, wantChildren, wantSpecial bool // return options
 	status                                    []string
 	metadata                                  []string // entries (RFC 9590)
+	rights                                    bool     // RFC 8440
 	extended                                  bool
 	patterns                                  []string // with the reference before them, UTF-8
 	root                                      bool     // the pattern is empty: only the separator is asked for
@@ -30,6 +31,7 @@ type imapListName struct {
 	exists, subscribed        bool
 	closed                    bool // it cannot be opened
 	use                       string
+	rights                    mailboxRights
 	children, subscribedBelow bool
 }
 
@@ -42,7 +44,7 @@ func (s *imapSession) cmdList() error {
 		s.c.printf(`* LIST (\Noselect) "%c" ""`, s.door.separator) // RFC 9051, section 6.3.9
 		return nil
 	}
-	names, err := s.listNames()
+	names, err := s.listNames(list.wantsOthers(s.door.shared))
 	if err != nil {
 		return err
 	}
@@ -57,6 +59,9 @@ func (s *imapSession) cmdList() error {
 		s.c.Write(s.listLine(list, &names[i]))
 		s.c.Write(status)
 		s.c.Write(s.listMetadata(list, &names[i]))
+		if list.rights && names[i].rights != 0 {
+			s.c.Write(s.rightsLine(names[i].folder, names[i].rights))
+		}
 	}
 	return nil
 }
@@ -85,7 +90,7 @@ func (s *imapSession) listMetadata(list *imapList, n *imapListName) []byte {
 	if len(list.metadata) == 0 || !n.exists || n.closed {
 		return nil
 	}
-	annotations, err := s.tree.annotations(s.user, n.folder)
+	annotations, err := s.tree.annotations(n.folder)
 	if err != nil {
 		if _, known := imapReply(err); !known {
 			logCommandFailed(s.c.log, s.user, s.name, err)
@@ -185,6 +190,8 @@ func (s *imapSession) readListReturn(list *imapList) error {
 		}
 		list.status, err = s.readStatusItems()
 		return err
+	case "MYRIGHTS":
+		list.rights = true
 	case "METADATA":
 		if err := s.r.readSpace(); err != nil {
 			return err
@@ -230,10 +237,22 @@ func (list *imapList) matches(name string, separator byte) bool {
 	return slices.ContainsFunc(list.patterns, func(pattern string) bool { return imapMatch(pattern, name, separator) })
 }
 
-// listNames gives all mailboxes and all names that are subscribed to, and their
+// wantsOthers tells whether others' mailboxes may match. To list them takes a look at each folder of all users.
+func (list *imapList) wantsOthers(word string) bool {
+	return slices.ContainsFunc(list.patterns, func(pattern string) bool {
+		n := strings.IndexAny(pattern, "*%")
+		if n < 0 {
+			n = len(pattern)
+		}
+		n = min(n, len(word))
+		return pattern[:n] == word[:n]
+	})
+}
+
+// listNames gives all mailboxes, others' if they are wanted, and all names that are subscribed to, and their
 // parents, sorted as the mailbox room sorts.
-func (s *imapSession) listNames() ([]imapListName, error) {
-	folders, err := s.tree.folders()
+func (s *imapSession) listNames(others bool) ([]imapListName, error) {
+	folders, err := s.tree.folders(others)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +264,7 @@ func (s *imapSession) listNames() ([]imapListName, error) {
 	at := map[string]int{}
 	for _, f := range folders {
 		at[f.name] = len(names)
-		names = append(names, imapListName{folder: f.name, name: s.clientName(f.name), exists: f.selectable, use: f.use})
+		names = append(names, imapListName{folder: f.name, name: s.clientName(f.name), exists: f.selectable, use: f.use, rights: f.rights})
 	}
 	for _, folder := range subscriptions {
 		i, known := at[folder]
@@ -351,7 +370,7 @@ func (s *imapSession) cmdLsub() error {
 	if err := s.r.readEnd(); err != nil {
 		return err
 	}
-	names, err := s.listNames()
+	names, err := s.listNames(false) // whether they exist does not matter
 	if err != nil {
 		return err
 	}
@@ -379,6 +398,15 @@ func (s *imapSession) cmdNamespace() error {
 	out := append([]byte(nil), "* NAMESPACE (("...)
 	out = imapAppendString(out, s.door.prefix)
 	out = append(out, ' ', '"', s.door.separator, '"')
-	s.c.Write(append(out, ")) NIL NIL\r\n"...)) // RFC 9051, section 6.3.10: one's own, others', shared
+	if s.door.shared == "" {
+		s.c.Write(append(out, ")) NIL NIL\r\n"...)) // RFC 9051, section 6.3.10: one's own, others', shared
+		return nil
+	}
+	name := s.door.shared + string(s.door.separator)
+	if !s.utf8 {
+		name = mailboxEncodeName(name)
+	}
+	out = imapAppendString(append(out, ")) (("...), name)
+	s.c.Write(append(append(out, ' ', '"', s.door.separator, '"'), ")) NIL\r\n"...))
 	return nil
 }

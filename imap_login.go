@@ -143,7 +143,7 @@ func (s *imapSession) loginFailed(user string, err error) error {
 
 // loggedIn opens the mail of a user who has proved to be that.
 func (s *imapSession) loggedIn(name string) error {
-	tree, err := s.door.store.tree(name)
+	tree, err := s.door.store.access(name, s.door.sharing())
 	if err != nil {
 		logCommandFailed(s.c.log, name, s.name, err)
 		return imapNo{imap.ResponseCodeUnavailable, "your mail cannot be opened now, the log says why"}
@@ -152,6 +152,11 @@ func (s *imapSession) loggedIn(name string) error {
 	s.c.timeout = imapAutologout
 	logLogin(s.c.log, name, s.name)
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
+}
+
+// sharing says whose mailboxes there are.
+func (d *imapDoor) sharing() mailboxSharing {
+	return mailboxSharing{word: d.shared, shadows: d.prefix == "", joined: d.separator == '/', users: d.auth.users, exists: d.auth.exists}
 }
 
 // cmdUnauthenticate forgets all about the client but its connection, which is not compressed any more

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -183,7 +182,7 @@ func (s *imapSession) annotations(name string) (folder string, list []mailboxAnn
 			return "", nil, errMailboxNotFound
 		}
 	}
-	if list, err = s.tree.annotations(s.user, folder); err != nil || folder != "" {
+	if list, err = s.tree.annotations(folder); err != nil || folder != "" {
 		return folder, list, err
 	}
 	for _, entry := range slices.Sorted(maps.Keys(s.door.annotations)) {
@@ -306,11 +305,7 @@ func (s *imapSession) cmdSetMetadata() error {
 			}
 		}
 	}
-	err = s.tree.annotate(s.user, folder, changes, s.news)
-	if errors.Is(err, errMailboxUse) { // RFC 6154, section 4
-		return imapNo{"USEATTR", "a folder here, not INBOX, can have one of " + strings.Join(imapSpecialUses, ", ")}
-	}
-	return err
+	return s.tree.annotate(folder, changes, s.news)
 }
 
 // readAnnotation reads an entry and the value that it is to have.
@@ -380,7 +375,7 @@ func (s *imapSession) tellMetadata() {
 // hearMetadata begins to listen for changes by others.
 func (s *imapSession) hearMetadata() {
 	if s.news == nil {
-		s.news = s.tree.listenAnnotations(s.user, s.c.wake)
+		s.news = s.tree.listenAnnotations(s.c.wake)
 	}
 }
 

@@ -26,6 +26,9 @@ func (s *imapSession) folder(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if rest, ok := strings.CutPrefix(name, s.door.shared); ok && s.door.shared != "" && (rest == "" || rest[0] == s.door.separator) {
+		return s.sharedFolder(rest)
+	}
 	if strings.EqualFold(name, "INBOX") {
 		return "INBOX", nil
 	}
@@ -35,6 +38,15 @@ func (s *imapSession) folder(name string) (string, error) {
 		}
 		name = name[len(s.door.prefix):]
 	}
+	if mailboxIsOthers(name) { // to the mailbox room only
+		_, err := mailboxCleanName(name)
+		return "", err
+	}
+	return s.levels(name)
+}
+
+// levels turns a name's separators into the mailbox room's.
+func (s *imapSession) levels(name string) (string, error) {
 	if s.door.separator != '/' {
 		if strings.Contains(name, "/") {
 			return "", imapNo{imap.ResponseCodeCannot, `this name has a "/", which folders here cannot have`}
@@ -42,6 +54,33 @@ func (s *imapSession) folder(name string) (string, error) {
 		name = strings.ReplaceAll(name, string(s.door.separator), "/")
 	}
 	return name, nil
+}
+
+// sharedFolder gives the folder of another user, from what is behind the word that such names begin with. The owner's
+// name stands for INBOX. Where the separator is ".", one in a user's name is "/".
+func (s *imapSession) sharedFolder(rest string) (string, error) {
+	if rest == "" {
+		return mailboxOthers, nil
+	}
+	user, folder, nested := strings.Cut(rest[1:], string(s.door.separator))
+	if s.door.separator != '/' {
+		user = strings.ReplaceAll(user, "/", string(s.door.separator))
+	}
+	owner := mailboxOthers + "/" + user
+	if strings.Contains(user, "/") || strings.Contains(user, "..") {
+		return "", errMailboxNotFound
+	}
+	if !nested || strings.EqualFold(folder, "INBOX") {
+		return owner, nil
+	}
+	if folder == "" {
+		return "", errMailboxNotFound
+	}
+	if first, below, _ := strings.Cut(folder, string(s.door.separator)); strings.EqualFold(first, "INBOX") {
+		folder = "INBOX" + string(s.door.separator) + below
+	}
+	folder, err := s.levels(folder)
+	return owner + "/" + folder, err
 }
 
 // decodeName turns a name as it is sent into UTF-8.
@@ -61,10 +100,20 @@ func (s *imapSession) clientName(folder string) string {
 	if folder == "INBOX" {
 		return folder
 	}
-	if s.door.separator != '/' {
-		folder = strings.ReplaceAll(folder, "/", string(s.door.separator))
+	prefix, separator := s.door.prefix, string(s.door.separator)
+	if mailboxIsOthers(folder) {
+		user, rest, nested := strings.Cut(strings.TrimPrefix(folder[1:], "/"), "/")
+		if folder, prefix = rest, s.door.shared; user != "" {
+			prefix += separator + strings.ReplaceAll(user, separator, "/")
+		}
+		if nested {
+			prefix += separator
+		}
 	}
-	return s.door.prefix + folder
+	if separator != "/" {
+		folder = strings.ReplaceAll(folder, "/", separator)
+	}
+	return prefix + folder
 }
 
 // appendName appends a client's name as it is sent.

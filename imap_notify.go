@@ -259,6 +259,9 @@ func (s *imapSession) startNotify(n *imapNotify) error {
 		s.selected.view.by = n.listener
 		n.listener.opens(s.selected.view.name())
 	}
+	if err := s.tellNoAccess(n); err != nil {
+		return err
+	}
 	if n.status {
 		if err := s.tellNotifyStatus(); err != nil {
 			return err
@@ -267,6 +270,33 @@ func (s *imapSession) startNotify(n *imapNotify) error {
 	err := s.tellAccumulated(n)
 	s.endContexts()
 	return err
+}
+
+// tellNoAccess tells which of the mailboxes that are named can be seen and not read (RFC 5465, section 3.1).
+func (s *imapSession) tellNoAccess(n *imapNotify) error {
+	folders, err := s.tree.folders(n.wantsOthers())
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		if !f.selectable || f.rights&mailboxRightRead != 0 {
+			continue
+		}
+		for i := range n.groups {
+			g := &n.groups[i]
+			if slices.Contains(g.filter.names, s.clientName(f.name)) && g.events&imapNotifyMessages != 0 {
+				out := append([]byte(`* LIST (\NoAccess) "`), s.door.separator, '"', ' ')
+				s.c.Write(append(s.appendName(out, s.clientName(f.name)), "\r\n"...))
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// wantsOthers tells whether others' folders may belong to a group.
+func (n *imapNotify) wantsOthers() bool {
+	return slices.ContainsFunc(n.groups, func(g imapNotifyGroup) bool { return g.filter.wantsOthers() })
 }
 
 // endContexts ends what searches are kept up to date if nothing of the selected mailbox is told: that
@@ -340,7 +370,7 @@ func (s *imapSession) doing(news mailboxNews, act func() error) error {
 
 // watch listens to the folders that n wants to hear of. made are those that were made meanwhile.
 func (s *imapSession) watch(n *imapNotify, made []string) error {
-	folders, err := s.tree.folders()
+	folders, err := s.tree.folders(n.wantsOthers())
 	if err != nil {
 		return err
 	}
@@ -352,6 +382,9 @@ func (s *imapSession) watch(n *imapNotify, made []string) error {
 	var names []string
 	for _, f := range folders {
 		_, subscribed := slices.BinarySearchFunc(subscriptions, f.name, mailboxCompareNames)
+		if f.rights&mailboxRightRead == 0 { // RFC 5465, section 5
+			continue
+		}
 		if events := n.events(s, f.name, subscribed) & imapNotifyMessages; f.selectable && events != 0 {
 			wanted[f.name] = events
 			names = append(names, f.name)

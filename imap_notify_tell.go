@@ -165,7 +165,7 @@ func (s *imapSession) tellNotifyStatus() error {
 
 // tellNews tells what happened to folders as a whole (RFC 5465, sections 5.4 and 5.5).
 func (s *imapSession) tellNews(n *imapNotify, news []mailboxNews) error {
-	names, err := s.listNames()
+	names, err := s.listNames(n.wantsOthers())
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/emersion/go-imap/v2"
 )
@@ -29,10 +30,13 @@ func (e imapNo) Error() string  { return e.text }
 func (e imapBad) Error() string { return string(e) }
 func (e imapBye) Error() string { return string(e) }
 
-// imapNoTarget is said of a mailbox that mail should go to and that is not there: the client may
+// noTarget is said of a mailbox that mail should go to and that is not there: the client may
 // make it, unless no mailbox can have that name (RFC 9051, sections 6.3.12 and 6.4.7).
-func imapNoTarget(folder string) error {
-	if _, err := mailboxCleanName(folder); err != nil {
+func (s *imapSession) noTarget(folder string) error {
+	switch _, _, err := s.tree.mayCreate(folder); {
+	case errors.Is(err, errMailboxRights): // nor may this client
+		return errMailboxNotFound
+	case err != nil:
 		return err
 	}
 	return imapNo{imap.ResponseCodeTryCreate, "there is no such mailbox"}
@@ -65,6 +69,14 @@ func imapReply(err error) (no imapNo, ok bool) {
 		return imapNo{imap.ResponseCodeLimit, "this mailbox has as many keywords as it can have"}, true
 	case errors.Is(err, errMailboxAnnotations): // RFC 5464, section 4.3
 		return imapNo{"METADATA TOOMANY", "there are as many annotations here as there can be"}, true
+	case errors.Is(err, errMailboxUse): // RFC 6154, section 4
+		return imapNo{"USEATTR", "a folder of yours, not INBOX, can have one of " + strings.Join(imapSpecialUses, ", ")}, true
+	case errors.Is(err, errMailboxRights): // RFC 5530, section 3
+		return imapNo{imap.ResponseCodeNoPerm, "you have no right to do this"}, true
+	case errors.Is(err, errMailboxApart):
+		return imapNo{imap.ResponseCodeCannot, "a mailbox stays with its owner; its messages can be copied"}, true
+	case errors.Is(err, errMailboxACL):
+		return imapNo{imap.ResponseCodeContactAdmin, "the file with the rights of this mailbox is damaged, and was left as it is"}, true
 	case errors.Is(err, errMailboxExpunged):
 		return imapNo{"EXPUNGEISSUED", "some of the messages are gone"}, true
 	case errors.Is(err, errMailboxLocked):

@@ -55,7 +55,7 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 			return err
 		}
 	}
-	if readOnly {
+	if view.readOnly() { // RFC 4314, section 5.2
 		return imapOK{"READ-ONLY", s.name + " completed"}
 	}
 	return imapOK{"READ-WRITE", s.name + " completed"}
@@ -115,13 +115,18 @@ func (sel *imapSelected) firstUnseen() int {
 func (s *imapSession) tellKeywords() {
 	sel := s.selected
 	keywords := sel.view.keywords()
-	if sel.keywords != nil && slices.Equal(sel.keywords, keywords) {
+	rights := sel.view.rights()
+	if sel.keywords != nil && slices.Equal(sel.keywords, keywords) && rights.flags() == sel.mayFlag {
 		return
 	}
+	sel.mayFlag = rights.flags()
 	sel.keywords = append(make([]string, 0, len(keywords)), keywords...)
-	var names []string
+	var names, permanent []string
 	for _, flag := range imapFlags {
 		names = append(names, string(flag.name))
+		if rights.flags()&flag.bit != 0 {
+			permanent = append(permanent, string(flag.name))
+		}
 	}
 	names = append(names, "$Forwarded")
 	for _, keyword := range keywords {
@@ -129,12 +134,16 @@ func (s *imapSession) tellKeywords() {
 			names = append(names, keyword)
 		}
 	}
-	list := strings.Join(names, " ")
-	s.c.printf("* FLAGS (%s)", list)
+	s.c.printf("* FLAGS (%s)", strings.Join(names, " "))
+	mayWrite := rights&mailboxRightWrite != 0
+	if mayWrite {
+		permanent = append(permanent, names[len(imapFlags):]...)
+	}
+	list := strings.Join(permanent, " ")
 	switch {
 	case sel.view.readOnly():
 		s.c.printf("* OK [PERMANENTFLAGS ()] the mailbox is open for reading only")
-	case sel.view.keywordsFull():
+	case !mayWrite || sel.view.keywordsFull():
 		s.c.printf("* OK [PERMANENTFLAGS (%s)] flags that can be changed", list)
 	default:
 		s.c.printf(`* OK [PERMANENTFLAGS (%s \*)] flags that can be changed`, list)
@@ -157,7 +166,7 @@ func (s *imapSession) cmdClose() error {
 		return err
 	}
 	var err error
-	if view := s.selected.view; !view.readOnly() {
+	if view := s.selected.view; view.need(mailboxRightExpunge) == nil { // RFC 4314, section 4
 		if err = view.expunge(nil); errors.Is(err, errMailboxGone) {
 			err = nil // so are its messages
 		}

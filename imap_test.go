@@ -22,10 +22,11 @@ func TestImapDialogs(t *testing.T) {
 	})
 }
 
-// testImapDoor is a door to the mail below dir, for alice and bob.
+// testImapDoor is a door to the mail below dir, for alice and bob, or the users that a dialog names.
 func testImapDoor(t testing.TB, dir string) *imapDoor {
 	shared := dialogShared(t, dir, func() *testImapShared {
-		shared := &testImapShared{testAuth(t, "alice", "bob"), testStore(t, dir)}
+		users := strings.Fields(cmp.Or(dialogWith(dir, "users"), "alice bob"))
+		shared := &testImapShared{testAuth(t, users...), testStore(t, dir)}
 		testQuota(t, shared.store, dialogWith(dir, "quota"))
 		testAuthClients(t, shared.auth, dialogWith(dir, "client_ca"))
 		return shared
@@ -34,6 +35,10 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 		tls: dialogTLS(), plaintext: authPlaintextLoopback, appendLimit: 1 << 20, separator: '/'}
 	d.separator = cmp.Or(dialogWith(dir, "separator"), "/")[0]
 	d.prefix = dialogWith(dir, "prefix")
+	d.shared = cmp.Or(dialogWith(dir, "shared"), "Shared")
+	if d.shared == "no" {
+		d.shared = ""
+	}
 	d.annotations = map[string]string{"/shared/admin": "mailto:postmaster@box.example.org"}
 	if filter := dialogWith(dir, "filter"); filter != "" {
 		d.annotations["/shared/filters/values/shared"] = filter

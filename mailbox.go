@@ -75,6 +75,11 @@ type mailboxStore struct {
 	quotaOf func(user string) mailboxQuota // nil: nobody has limits
 
 	signer mailboxSigner // has a mutex of its own
+	acls   mailboxACLs   // likewise
+	news   mailboxAnnotationListeners
+
+	listenMu  sync.Mutex // guards the next
+	listeners map[*mailboxListener]struct{}
 
 	unsavedMu sync.Mutex // guards all below; nothing else is locked while it is held
 	unsaved   map[*mailbox]bool
@@ -275,6 +280,8 @@ func mailboxError(err error) error {
 		return fmt.Errorf("%w (%v)", errMailboxFull, err)
 	case errors.Is(err, errMaildirKeywordsFull):
 		return errMailboxKeywords
+	case errors.Is(err, errMaildirACL):
+		return fmt.Errorf("%w (%v)", errMailboxACL, err)
 	case errors.Is(err, errMaildirLocked):
 		return fmt.Errorf("%w (%v)", errMailboxLocked, err)
 	}

@@ -15,8 +15,11 @@ import (
 func mailboxSameKeyword(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
 
 // keywordFlags gives the bits of keyword names, adding those the folder does not
-// have yet; errMailboxKeywords when there is no room.
+// have yet; errMailboxKeywords when there is no room. Who may not set keywords adds none.
 func (v *mailboxView) keywordFlags(names []string) (flags mailboxFlags, err error) {
+	if !v.may(mailboxRightWrite) {
+		return v.knownKeywordFlags(names), nil
+	}
 	err = v.peek(func() error { flags, err = v.mb.keywordFlags(names, true); return err })
 	return flags, err
 }
@@ -95,7 +98,7 @@ func (mb *mailbox) keywordBit(name string, add bool) (maildirFlags, error) {
 	return 1 << (maildirKeyword0 + i), nil
 }
 
-type mailboxStoreOp int
+type mailboxStoreOp uint8
 
 const (
 	mailboxSet mailboxStoreOp = iota // replace all flags
@@ -113,13 +116,32 @@ func (op mailboxStoreOp) apply(old, flags mailboxFlags) mailboxFlags {
 	return flags
 }
 
+// mailboxFlagChange is a change of flags, of those among may only.
+type mailboxFlagChange struct {
+	op         mailboxStoreOp
+	flags, may mailboxFlags
+}
+
+func (c mailboxFlagChange) apply(old mailboxFlags) mailboxFlags {
+	return old&^c.may | c.op.apply(old, c.flags)&c.may
+}
+
+// refused tells whether there is nothing among the flags that may be changed (RFC 4314, section 4).
+func (c mailboxFlagChange) refused() bool {
+	return c.may == 0 || c.flags != 0 && c.flags&c.may == 0
+}
+
 // store changes flags. Messages changed since unchangedSince (0: no condition) are
 // left alone and given back as modified (RFC 7162, section 3.1.3). With silent this
 // session's next sync does not tell its own changes. Messages that are gone are skipped.
-// The new names are not synced: a power cut may undo a change of flags.
+// Flags without a right are left as they are. The new names are not synced: a power cut may undo a change of flags.
 func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags, silent bool, unchangedSince uint64) (modified []uint32, err error) {
 	if v.only {
 		return nil, errMailboxReadOnly
+	}
+	change := mailboxFlagChange{op, flags, v.rights().flags()}
+	if change.refused() {
+		return nil, errMailboxRights
 	}
 	err = v.locked(func() (err error) {
 		mb := v.mb
@@ -128,7 +150,7 @@ func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags
 			switch {
 			case unchangedSince != 0 && r.modSeq > unchangedSince:
 				modified = append(modified, r.uid)
-			case op.apply(mb.publicFlags(r.flags), flags) == mb.publicFlags(r.flags):
+			case change.apply(mb.publicFlags(r.flags)) == mb.publicFlags(r.flags):
 			case silent && r.modSeq > v.told && !slices.Contains(v.quiet, r.modSeq):
 				news = append(news, r.uid)
 			default:
@@ -140,14 +162,14 @@ func (v *mailboxView) store(uids []uint32, op mailboxStoreOp, flags mailboxFlags
 		}
 		return mb.renaming(func() error {
 			if len(news) > 0 { // a mod-sequence of their own, which is not silent (RFC 9051, section 6.4.6)
-				if _, err := mb.setAllFlags(news, op, flags); err != nil {
+				if _, err := mb.setAllFlags(news, change); err != nil {
 					return err
 				}
 			}
 			if len(targets) == 0 {
 				return nil
 			}
-			modSeq, err := mb.setAllFlags(targets, op, flags)
+			modSeq, err := mb.setAllFlags(targets, change)
 			if silent {
 				v.quiet = append(v.quiet, modSeq)
 			}
@@ -196,12 +218,12 @@ func (mb *mailbox) unlink(name string, cur bool) error {
 }
 
 // setAllFlags renames files, and gives the mod-sequence of the change.
-func (mb *mailbox) setAllFlags(uids []uint32, op mailboxStoreOp, flags mailboxFlags) (modSeq uint64, err error) {
+func (mb *mailbox) setAllFlags(uids []uint32, change mailboxFlagChange) (modSeq uint64, err error) {
 	defer mb.changesMany(len(uids))()
 	modSeq = mb.nextModSeq()
 	changes := false
 	for _, uid := range uids {
-		changed, err := mb.setFlags(uid, op, flags, modSeq)
+		changed, err := mb.setFlags(uid, change, modSeq)
 		if changes = changes || changed; err != nil {
 			mb.absorb()
 			return modSeq, err
@@ -215,10 +237,10 @@ func (mb *mailbox) setAllFlags(uids []uint32, op mailboxStoreOp, flags mailboxFl
 
 // setFlags renames one message's file. A message still in new/ moves to cur/, for
 // only names there can have flags.
-func (mb *mailbox) setFlags(uid uint32, op mailboxStoreOp, flags mailboxFlags, modSeq uint64) (changed bool, err error) {
+func (mb *mailbox) setFlags(uid uint32, change mailboxFlagChange, modSeq uint64) (changed bool, err error) {
 	err = mb.withFile(uid, func(r *mailboxRecord) error {
 		old := mb.publicFlags(r.flags)
-		want := op.apply(old, flags)
+		want := change.apply(old)
 		if want == old {
 			return nil
 		}
@@ -249,8 +271,8 @@ func (mb *mailbox) setFlags(uid uint32, op mailboxStoreOp, flags mailboxFlags, m
 // is durable when it returns. The session hears of it in sync. Messages that
 // the view does not show yet are left alone.
 func (v *mailboxView) expunge(uids []uint32) error {
-	if v.only {
-		return errMailboxReadOnly
+	if err := v.need(mailboxRightExpunge); err != nil {
+		return err
 	}
 	if uids == nil {
 		uids = v.list
@@ -368,7 +390,7 @@ type mailboxCopied struct {
 	from, to    []uint32
 }
 
-// copy copies messages with flags and dates to another folder of the same user,
+// copy copies messages with dates, and flags as far as there are rights, to another folder,
 // durably, all or none. Messages that are gone are left out. errMailboxNotFound if
 // there is no such folder.
 func (v *mailboxView) copy(uids []uint32, to string) (mailboxCopied, error) {
@@ -378,14 +400,14 @@ func (v *mailboxView) copy(uids []uint32, to string) (mailboxCopied, error) {
 // move is copy, and then removes the messages here. A power cut leaves a
 // message in one of the two folders or in both, never in none.
 func (v *mailboxView) move(uids []uint32, to string) (mailboxCopied, error) {
-	if v.only {
-		return mailboxCopied{}, errMailboxReadOnly
+	if err := v.need(mailboxRightDeleted | mailboxRightExpunge); err != nil { // RFC 6851, section 4.2
+		return mailboxCopied{}, err
 	}
 	return v.transfer(uids, to, true)
 }
 
 func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mailboxCopied, err error) {
-	dst, err := v.mb.tree.mailbox(to)
+	dst, may, err := v.target(to)
 	if err != nil {
 		return copied, err
 	}
@@ -401,11 +423,11 @@ func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mail
 		}
 	}
 	if dst == v.mb {
-		err = v.locked(func() error { return v.transferLocked(uids, dst, move, &copied) })
+		err = v.locked(func() error { return v.transferLocked(uids, dst, may, move, &copied) })
 		return copied, err
 	}
 	// Both are locked, always in the same order, so that nobody sees half of it.
-	inner := func() error { return v.transferLocked(uids, dst, move, &copied) }
+	inner := func() error { return v.transferLocked(uids, dst, may, move, &copied) }
 	if dst.md.path < v.mb.md.path {
 		err = dst.lockedBy(nil, v.by, func() error { return v.locked(inner) })
 	} else {
@@ -414,15 +436,25 @@ func (v *mailboxView) transfer(uids []uint32, to string, move bool) (copied mail
 	return copied, err
 }
 
+// target gives the folder that messages are to go to, and the flags that they may have there.
+func (v *mailboxView) target(to string) (dst *mailbox, may mailboxFlags, err error) {
+	if v.who == nil {
+		dst, err = v.mb.tree.mailbox(to)
+		return dst, mailboxRightsAll.flags(), err
+	}
+	dst, rights, err := v.who.find(to, mailboxRightInsert)
+	return dst, rights.flags(), err
+}
+
 // transferLocked has both mailboxes locked and refreshed. While it holds the
 // other folder's uidlist lock, no program gives UIDs to the files it makes.
-func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, copied *mailboxCopied) error {
+func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, may mailboxFlags, move bool, copied *mailboxCopied) error {
 	src := v.mb
 	if src != dst { // two programs that wait for each other's other lock would do so for long
 		src.rescans = true
 		defer func() { src.rescans = false }()
 	}
-	if _, err := dst.translateFlags(src, uids, v); err != nil {
+	if _, err := dst.translateFlags(src, uids, v, may); err != nil {
 		return err
 	}
 	defer dst.changesMany(len(uids))()
@@ -431,7 +463,7 @@ func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, cop
 	}
 	return dst.arrive(func(a *mailboxArrival) error {
 		for _, uid := range uids {
-			err := src.withFile(uid, func(r *mailboxRecord) error { return a.bring(src, r, move) })
+			err := src.withFile(uid, func(r *mailboxRecord) error { return a.bring(src, r, may, move) })
 			if errors.Is(err, errMailboxExpunged) {
 				continue
 			} else if err != nil {
@@ -454,11 +486,11 @@ func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, move bool, cop
 
 // translateFlags sees to it that dst has a letter for every keyword that the
 // messages use; with a full table, the keywords that have no place are left out.
-func (dst *mailbox) translateFlags(src *mailbox, uids []uint32, v *mailboxView) (flags mailboxFlags, err error) {
+func (dst *mailbox) translateFlags(src *mailbox, uids []uint32, v *mailboxView, may mailboxFlags) (flags mailboxFlags, err error) {
 	if dst == src {
 		return 0, nil
 	}
-	v.each(uids, func(r *mailboxRecord) { flags |= mailboxFlags(r.flags) })
+	v.each(uids, func(r *mailboxRecord) { flags |= mailboxFlags(r.flags) & may })
 	for i, name := range src.keywords {
 		if name == "" || flags&(1<<(maildirKeyword0+i)) == 0 {
 			continue
@@ -621,8 +653,8 @@ func (mb *mailbox) catchUp() error {
 // bring adds a message of another folder (or of this one) under a new name. To copy
 // makes a hard link, or a synced copy where the file system has no links; to move
 // renames, so that of two sessions that move a message only one succeeds.
-func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, move bool) error {
-	flags := a.mb.translate(src, r.flags)
+func (a *mailboxArrival) bring(src *mailbox, r *mailboxRecord, may mailboxFlags, move bool) error {
+	flags := a.mb.translate(src, r.flags&maildirFlags(may))
 	disk, wire := maildirSizes(src.base(r))
 	base := a.mb.md.newBase()
 	if disk >= 0 && wire >= 0 {

@@ -13,6 +13,8 @@ type mailboxDraft struct {
 	date  time.Time
 	known *mailboxKnown    // nil if it could not be found out
 	by    *mailboxListener // of the session that appends it, if it listens
+
+	without mailboxFlags // flags that it may not have
 }
 
 // mailboxKnown is what is found out of a message while it comes in.
@@ -105,6 +107,9 @@ func (d *mailboxDraft) linkTo(t *mailboxTree, name string) (*mailboxDraft, error
 	return &mailboxDraft{mb: mb, draft: linked, date: d.date, known: d.known}, nil
 }
 
+// room tells by errMailboxQuota that its user may not have so much more.
+func (d *mailboxDraft) room(bytes, messages int64) error { return d.mb.tree.room(bytes, messages) }
+
 // abort gives the message up; nothing of it is left.
 func (d *mailboxDraft) abort() { d.draft.abort() }
 
@@ -165,11 +170,12 @@ func mailboxAppend(drafts []*mailboxDraft, flags []mailboxAppendFlags) (uidValid
 	err = mb.lockedBy(nil, drafts[0].by, func() error {
 		bits := make([]mailboxFlags, len(drafts))
 		for i, f := range flags {
-			keywords, err := mb.keywordFlags(f.keywords, true)
+			without := drafts[i].without
+			keywords, err := mb.keywordFlags(f.keywords, without&mailboxFlagFlagged == 0) // the same right
 			if err != nil {
 				return err
 			}
-			bits[i] = f.flags | keywords
+			bits[i] = (f.flags | keywords) &^ without
 		}
 		return mb.arrive(func(a *mailboxArrival) error {
 			for i, d := range drafts {

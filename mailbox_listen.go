@@ -44,8 +44,8 @@ type mailboxNews struct {
 // mailboxListener is a session that listens. The session's goroutine uses it; marks and news
 // come from any.
 type mailboxListener struct {
-	tree *mailboxTree
-	wake func() // must return at once (conn.wake)
+	access *mailboxAccess
+	wake   func() // must return at once (conn.wake)
 
 	mu       sync.Mutex // guards all below; nothing else is locked while it is held
 	folders  map[string]*mailboxListened
@@ -66,14 +66,14 @@ type mailboxListened struct {
 }
 
 // listen makes a listener, which hears of nothing but the tree's news until watch.
-func (t *mailboxTree) listen(wake func()) *mailboxListener {
-	l := &mailboxListener{tree: t, wake: wake, folders: map[string]*mailboxListened{}}
-	t.listenMu.Lock()
-	defer t.listenMu.Unlock()
-	if t.listeners == nil {
-		t.listeners = map[*mailboxListener]struct{}{}
+func (a *mailboxAccess) listen(wake func()) *mailboxListener {
+	l := &mailboxListener{access: a, wake: wake, folders: map[string]*mailboxListened{}}
+	a.st.listenMu.Lock()
+	defer a.st.listenMu.Unlock()
+	if a.st.listeners == nil {
+		a.st.listeners = map[*mailboxListener]struct{}{}
 	}
-	t.listeners[l] = struct{}{}
+	a.st.listeners[l] = struct{}{}
 	return l
 }
 
@@ -82,19 +82,56 @@ func (l *mailboxListener) close() {
 	if l == nil {
 		return
 	}
-	l.tree.listenMu.Lock()
-	delete(l.tree.listeners, l)
-	l.tree.listenMu.Unlock()
+	st := l.access.st
+	st.listenMu.Lock()
+	delete(st.listeners, l)
+	st.listenMu.Unlock()
 	for name := range l.folders {
 		l.drop(name)
 	}
 }
 
-// announce tells the tree's listeners what has happened.
-func (t *mailboxTree) announce(news mailboxNews) {
-	t.listenMu.Lock()
-	defer t.listenMu.Unlock()
-	for l := range t.listeners {
+// announce tells the user's listeners what has happened, and those of others who may see the folder.
+func (t *mailboxTree) announce(news mailboxNews, acl *mailboxACL) {
+	t.st.listenMu.Lock()
+	defer t.st.listenMu.Unlock()
+	for l := range t.st.listeners {
+		switch {
+		case l.access.user == t.user:
+			l.hear(news)
+		case acl != nil && acl.of(l.access.user, t.user)&mailboxRightLookup != 0:
+			l.hear(news.seenBy(l.access, t))
+		case acl != nil && news.kind == mailboxRenamed: // folders below it have other names now
+			l.hear(mailboxNews{})
+		}
+	}
+}
+
+// seenBy is news with the names that another user knows.
+func (n mailboxNews) seenBy(a *mailboxAccess, t *mailboxTree) mailboxNews {
+	n.name = a.nameOf(t, n.name)
+	if n.old != "" {
+		n.old = a.nameOf(t, n.old)
+	}
+	return n
+}
+
+// announceRights tells others' listeners that they have other rights in a folder. One that somebody may see from now on
+// is as good as made, and one that is not to be seen any more as deleted (RFC 5465, section 5.4).
+func (t *mailboxTree) announceRights(name string, before, after *mailboxACL) {
+	t.st.listenMu.Lock()
+	defer t.st.listenMu.Unlock()
+	for l := range t.st.listeners {
+		was, is := before.of(l.access.user, t.user), after.of(l.access.user, t.user)
+		news := mailboxNews{name: l.access.nameOf(t, name)}
+		switch {
+		case was == is:
+			continue
+		case was&mailboxRightLookup < is&mailboxRightLookup:
+			news.kind = mailboxMade
+		case was&mailboxRightLookup > is&mailboxRightLookup:
+			news.kind = mailboxDeleted
+		}
 		l.hear(news)
 	}
 }
@@ -149,8 +186,8 @@ func (l *mailboxListener) watch(names, made []string) error {
 	}
 	wanted := make(map[string]*mailbox, len(names))
 	for _, name := range names {
-		mb, err := l.tree.mailbox(name)
-		if errors.Is(err, errMailboxNotFound) {
+		mb, _, err := l.access.find(name, mailboxRightLookup|mailboxRightRead)
+		if errors.Is(err, errMailboxNotFound) || errors.Is(err, errMailboxRights) {
 			continue
 		} else if err != nil {
 			return err
@@ -306,8 +343,8 @@ func (l *mailboxListener) look(name string) (look mailboxLook, err error) {
 	e.dirty, e.next = 0, time.Now().Add(mailboxListenPause)
 	look.was, look.known = e.told, e.known
 	l.mu.Unlock()
-	if look.now, err = l.tree.status(name, false); err != nil {
-		if errors.Is(err, errMailboxGone) {
+	if look.now, err = l.access.status(name, false); err != nil {
+		if errors.Is(err, errMailboxGone) || errors.Is(err, errMailboxRights) {
 			err = errMailboxNotFound
 		}
 		return look, err

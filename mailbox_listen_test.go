@@ -14,7 +14,7 @@ func TestMailboxListenRace(t *testing.T) {
 	tree := testTree(t, testStore(t, t.TempDir()))
 	must(t, tree.create("other", ""))
 	woken := make(chan struct{}, 1)
-	l := tree.listen(func() {
+	l := testAccess(tree).listen(func() {
 		select {
 		case woken <- struct{}{}:
 		default:
@@ -108,7 +108,7 @@ func testListened(t *testing.T, l *mailboxListener, names []string) {
 		t.Errorf("%d folders are listened to", len(l.folders))
 	}
 	for name, e := range l.folders {
-		now, err := l.tree.status(name, false)
+		now, err := l.access.status(name, false)
 		must(t, err)
 		l.mu.Lock()
 		same := e.known && e.told.messages == now.messages && e.told.uidNext == now.uidNext && e.told.unseen == now.unseen
@@ -122,15 +122,15 @@ func testListened(t *testing.T, l *mailboxListener, names []string) {
 // Who does not take its news is told that there was too much, and holds none of it.
 func TestMailboxListenOverflow(t *testing.T) {
 	tree := testTree(t, testStore(t, t.TempDir()))
-	l := tree.listen(func() {})
+	l := testAccess(tree).listen(func() {})
 	defer l.close()
 	for n := range mailboxNewsMost {
-		tree.announce(mailboxNews{kind: mailboxSubscribed, name: fmt.Sprint(n)})
+		tree.announce(mailboxNews{kind: mailboxSubscribed, name: fmt.Sprint(n)}, nil)
 	}
 	l.mu.Lock()
 	kept := len(l.news)
 	l.mu.Unlock()
-	tree.announce(mailboxNews{kind: mailboxSubscribed, name: "last"})
+	tree.announce(mailboxNews{kind: mailboxSubscribed, name: "last"}, nil)
 	if news, overflow := l.take(); kept != mailboxNewsMost || len(news) != 0 || !overflow {
 		t.Errorf("%d were kept, then %d, overflow %v", kept, len(news), overflow)
 	}

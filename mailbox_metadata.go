@@ -124,7 +124,7 @@ func (t *mailboxTree) annotate(user, folder string, changes []mailboxAnnotation,
 	if err != nil {
 		return errors.Join(mailboxError(err), restore())
 	}
-	t.news.tell(user, name, changes, from)
+	t.tellAnnotations(user, name, changes, from)
 	t.tellUse(from, loser)
 	return nil
 }
@@ -133,7 +133,7 @@ func (t *mailboxTree) annotate(user, folder string, changes []mailboxAnnotation,
 func (t *mailboxTree) tellUse(from *mailboxAnnotationNews, folders ...string) {
 	for _, name := range folders {
 		if name != "" {
-			t.news.tell(t.user, name, []mailboxAnnotation{{entry: mailboxSpecialUse}}, from)
+			t.tellAnnotations(t.user, name, []mailboxAnnotation{{entry: mailboxSpecialUse}}, from)
 		}
 	}
 }
@@ -208,11 +208,10 @@ func (t *mailboxTree) changeUse(user, name string, value *string) (restore func(
 // mailboxAnnotationNews is what a session has not yet been told of annotations that others
 // changed. Its session makes it, and ends it.
 type mailboxAnnotationNews struct {
-	tree   *mailboxTree
-	user   string
+	access *mailboxAccess
 	notify func()
 
-	waiting []mailboxChangedAnnotation // guarded by the tree's news.mu
+	waiting []mailboxChangedAnnotation // guarded by the store's news.mu
 }
 
 // mailboxChangedAnnotation names an annotation that was changed; folder "" is the server.
@@ -224,42 +223,52 @@ type mailboxAnnotationListeners struct {
 	list []*mailboxAnnotationNews
 }
 
-// listenAnnotations begins to note what others change in t as user sees it. notify is called
+// listenAnnotations begins to note what others change in what the user sees. notify is called
 // as for a view.
-func (t *mailboxTree) listenAnnotations(user string, notify func()) *mailboxAnnotationNews {
-	n := &mailboxAnnotationNews{tree: t, user: user, notify: notify}
-	t.news.mu.Lock()
-	defer t.news.mu.Unlock()
-	t.news.list = append(t.news.list, n)
+func (a *mailboxAccess) listenAnnotations(notify func()) *mailboxAnnotationNews {
+	n := &mailboxAnnotationNews{access: a, notify: notify}
+	a.st.news.mu.Lock()
+	defer a.st.news.mu.Unlock()
+	a.st.news.list = append(a.st.news.list, n)
 	return n
 }
 
 func (n *mailboxAnnotationNews) close() {
-	n.tree.news.mu.Lock()
-	defer n.tree.news.mu.Unlock()
-	n.tree.news.list = slices.DeleteFunc(n.tree.news.list, func(o *mailboxAnnotationNews) bool { return o == n })
+	n.access.st.news.mu.Lock()
+	defer n.access.st.news.mu.Unlock()
+	n.access.st.news.list = slices.DeleteFunc(n.access.st.news.list, func(o *mailboxAnnotationNews) bool { return o == n })
 }
 
 // take gives what is new, each annotation once, in the order in which they were changed.
 func (n *mailboxAnnotationNews) take() (changed []mailboxChangedAnnotation) {
-	n.tree.news.mu.Lock()
-	defer n.tree.news.mu.Unlock()
+	n.access.st.news.mu.Lock()
+	defer n.access.st.news.mu.Unlock()
 	changed, n.waiting = n.waiting, nil
 	return changed
 }
 
-// tell notes a change for all but the one who made it. What is private only its user hears.
-func (l *mailboxAnnotationListeners) tell(user, folder string, changes []mailboxAnnotation, from *mailboxAnnotationNews) {
+// tellAnnotations notes a change for all but the one who made it. What is private only its user hears, and what is in a
+// folder only who may see it.
+func (t *mailboxTree) tellAnnotations(user, name string, changes []mailboxAnnotation, from *mailboxAnnotationNews) {
 	var wake []func()
+	acl := mailboxNoACL
+	if name != "" {
+		acl = t.aclOf(name)
+	}
+	l := &t.st.news
 	l.mu.Lock()
 	for _, n := range l.list {
-		if n == from {
+		folder, rights := n.access.nameOf(t, name), acl.of(n.access.user, t.user)
+		if n == from || n.access.user != t.user && (rights&mailboxRightLookup == 0 || rights&mailboxRightsAnnotate == 0) {
 			continue
+		}
+		if name == "" {
+			folder = ""
 		}
 		before := len(n.waiting)
 		for _, c := range changes {
 			changed := mailboxChangedAnnotation{folder, c.entry}
-			if mailboxIsPrivate(c.entry) && user != n.user || slices.Contains(n.waiting, changed) {
+			if mailboxIsPrivate(c.entry) && user != n.access.user || slices.Contains(n.waiting, changed) {
 				continue
 			}
 			if len(n.waiting) < mailboxAnnotationNewsMost {

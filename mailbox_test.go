@@ -25,6 +25,11 @@ func testStore(t testing.TB, dir string) *mailboxStore {
 	return st
 }
 
+// testAccess is what a tree's own user sees, without the folders of others.
+func testAccess(tree *mailboxTree) *mailboxAccess {
+	return &mailboxAccess{own: tree, st: tree.st, user: tree.user}
+}
+
 func testTree(t testing.TB, st *mailboxStore) *mailboxTree {
 	t.Helper()
 	tree, err := st.tree("alice")

@@ -16,15 +16,11 @@ type mailboxTree struct {
 	st   *mailboxStore
 	user string
 	root string
-	news mailboxAnnotationListeners
 
 	quota mailboxQuotaState // has mutexes of its own
 
 	mu       sync.Mutex // guards prepared; held while folders are made, removed, renamed
 	prepared bool
-
-	listenMu  sync.Mutex // guards all below
-	listeners map[*mailboxListener]struct{}
 }
 
 type mailboxSpecial struct {
@@ -169,8 +165,9 @@ func (t *mailboxTree) mailbox(name string) (*mailbox, error) {
 // mailboxFolder is what LIST tells of one folder.
 type mailboxFolder struct {
 	name       string
-	selectable bool   // false: only a parent of others ("a" where only "a/b" exists)
-	use        string // special use without backslash: "Drafts", "Sent", "Trash", "Junk", "Archive", or ""
+	selectable bool          // false: only a parent of others ("a" where only "a/b" exists)
+	use        string        // special use without backslash: "Drafts", "Sent", "Trash", "Junk", "Archive", or ""
+	rights     mailboxRights // the user's; set by mailboxAccess
 }
 
 // folders lists all, INBOX first, the others sorted; parents that do not exist
@@ -203,7 +200,7 @@ func (t *mailboxTree) folders() ([]mailboxFolder, error) {
 	}
 	list := make([]mailboxFolder, 0, len(exists))
 	for name, selectable := range exists {
-		list = append(list, mailboxFolder{name, selectable, useOf[name]})
+		list = append(list, mailboxFolder{name: name, selectable: selectable, use: useOf[name]})
 	}
 	slices.SortFunc(list, func(a, b mailboxFolder) int { return mailboxCompareNames(a.name, b.name) })
 	return list, nil
@@ -255,7 +252,7 @@ func (t *mailboxTree) subscribe(name string, on bool) error {
 		err = maildirSubscribe(t.root, on, mailboxEncodeName(name))
 	}
 	if err == nil && slices.Contains(before, name) != on {
-		t.announce(mailboxNews{kind: mailboxSubscribed, name: name})
+		t.announce(mailboxNews{kind: mailboxSubscribed, name: name}, nil)
 	}
 	return mailboxError(err)
 }
@@ -278,10 +275,10 @@ func (t *mailboxTree) make(name, use string, news mailboxNews) error {
 	if t.exists(name) {
 		return errMailboxExists
 	}
-	if err := maildirCreate(filepath.Join(t.root, mailboxDir(name)), false); err != nil {
+	if err := t.makeFolder(name); err != nil {
 		return mailboxError(err)
 	}
-	defer t.announce(news)
+	defer t.announce(news, t.aclOf(name))
 	if use == "" {
 		return nil
 	}
@@ -290,6 +287,23 @@ func (t *mailboxTree) make(name, use string, news mailboxNews) error {
 		return err
 	}
 	t.tellUse(nil, name, loser)
+	return nil
+}
+
+// makeFolder makes a folder with the rights of the nearest one above it (RFC 4314, section 4). After a crash in
+// between it is its owner's alone.
+func (t *mailboxTree) makeFolder(name string) error {
+	above, err := t.above(name)
+	if err != nil {
+		return err
+	}
+	dir := mailboxDir(name)
+	if err := maildirCreate(filepath.Join(t.root, dir), false); err != nil || above == "" {
+		return err
+	}
+	if err := maildirCopyACL(t.root, filepath.Join(t.root, mailboxDir(above)), filepath.Join(t.root, dir)); err != nil {
+		return errors.Join(err, maildirRemoveFolder(t.root, dir))
+	}
 	return nil
 }
 
@@ -320,13 +334,19 @@ func (t *mailboxTree) delete(name string) error {
 	if !t.exists(name) {
 		return errMailboxNotFound
 	}
+	acl := t.aclOf(name)
 	err = maildirRemoveFolder(t.root, mailboxDir(name))
 	t.recount()
 	if err != nil {
 		return mailboxError(err)
 	}
 	t.st.forget(filepath.Join(t.root, mailboxDir(name)))
-	defer t.announce(mailboxNews{kind: mailboxDeleted, name: name})
+	defer t.announce(mailboxNews{kind: mailboxDeleted, name: name}, acl)
+	if acl != mailboxNoACL {
+		if err := maildirForgetACLList(t.root); err != nil {
+			return mailboxError(err)
+		}
+	}
 	return t.setUse(func(uses map[string]string) {
 		for use, of := range uses {
 			if of == name {
@@ -380,7 +400,7 @@ func (t *mailboxTree) rename(from, to string) error {
 	}
 	err = t.renameAll(moves)
 	if err == nil {
-		t.announce(mailboxNews{kind: mailboxRenamed, name: to, old: from})
+		t.announce(mailboxNews{kind: mailboxRenamed, name: to, old: from}, t.aclOf(to))
 	}
 	return err
 }
@@ -391,6 +411,11 @@ func (t *mailboxTree) renameAll(moves [][2]string) error {
 			return mailboxError(err)
 		}
 		t.st.forget(filepath.Join(t.root, mailboxDir(m[0])))
+		if t.aclOf(m[1]) != mailboxNoACL {
+			if err := maildirForgetACLList(t.root); err != nil {
+				return mailboxError(err)
+			}
+		}
 		err := t.setUse(func(uses map[string]string) {
 			for use, of := range uses {
 				if of == m[0] {

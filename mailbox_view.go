@@ -20,6 +20,7 @@ type mailboxView struct {
 	keep   bool // new mail stays in new/
 	notify func()
 	by     *mailboxListener // of the same session, if it listens
+	who    *mailboxAccess   // whose rights count; nil: all rights
 	closed bool
 
 	list   []uint32 // UIDs by sequence number; shared with mb and never written to
@@ -105,8 +106,13 @@ func (v *mailboxView) peek(f func() error) error {
 
 func (v *mailboxView) readOnly() bool { return v.only }
 
-// name is the folder's name.
-func (v *mailboxView) name() string { return v.mb.name }
+// name is the folder's name, as the session's user knows it.
+func (v *mailboxView) name() string {
+	if v.who == nil {
+		return v.mb.name
+	}
+	return v.who.nameOf(v.mb.tree, v.mb.name)
+}
 
 func (v *mailboxView) uidValidity() (validity uint32) {
 	v.peek(func() error { validity = v.mb.list.validity; return nil })

@@ -39,6 +39,34 @@ func maildirFolders(root string) ([]string, error) {
 	return names, nil
 }
 
+// maildirShared lists the folders that have a file of rights, by their directory names, "" for INBOX.
+func maildirShared(root string) (dirs []string, err error) {
+	d, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if name == maildirACLName {
+			dirs = append(dirs, "")
+		}
+		if name[0] != '.' || len(name) == 1 || name[1] == '.' {
+			continue
+		}
+		if info, err := maildirACLStat(filepath.Join(root, name)); info == nil && err == nil {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(root, name, "cur")); err == nil && info.IsDir() {
+			dirs = append(dirs, name)
+		}
+	}
+	return dirs, nil
+}
+
 // maildirRemoveFolder renames the folder away, syncs, then removes it. A crash
 // in between leaves the rest to the sweep.
 func maildirRemoveFolder(root, dir string) error {
@@ -68,7 +96,8 @@ func maildirRenameFolder(root, from, to string) error {
 
 // The file subscriptions is Dovecot's, version 2: "V<TAB>2", an empty line, then
 // a name a line, its parts split by TABs. The older form has the names alone, split
-// by ".". Names are in modified UTF-7.
+// by ".". Names are in modified UTF-7. Where Dovecot's separator is "/", the parts of a namespace
+// that has no such file of its own are split by "/", so lines are kept as they are.
 
 const (
 	maildirSubscriptionsName = "subscriptions"
@@ -87,22 +116,30 @@ func maildirSubscriptions(root string) ([]string, error) {
 }
 
 func maildirSubscriptionsParse(text string) (names []string) {
+	for _, line := range maildirSubscriptionLines(text) {
+		if name := maildirUntab(line); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// maildirSubscriptionLines gives the lines with names in the newer form.
+func maildirSubscriptionLines(text string) (lines []string) {
 	text, isNew := strings.CutPrefix(text, "V\t2\n")
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" || strings.ContainsRune(line, 0) {
 			continue
 		}
-		if isNew {
-			line = maildirUntab(line)
-		} else {
-			line = strings.ReplaceAll(line, ".", "/")
+		if !isNew {
+			line = strings.ReplaceAll(line, ".", "\t")
 		}
-		if !slices.Contains(names, line) {
-			names = append(names, line)
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
-	return names
+	return lines
 }
 
 // maildirTabEscapes undoes what Dovecot does to what would break a line.
@@ -120,33 +157,35 @@ func maildirUntab(line string) string {
 // maildirSubscribe subscribes to names, or no longer, under Dovecot's lock and
 // durably. The older form becomes the newer one.
 func maildirSubscribe(root string, subscribed bool, names ...string) error {
+	return maildirSubscribeBelow(root, subscribed, "", names...)
+}
+
+// maildirSubscribeBelow is maildirSubscribe for names below a prefix that is written as it is.
+func maildirSubscribeBelow(root string, subscribed bool, prefix string, names ...string) error {
 	path := filepath.Join(root, maildirSubscriptionsName)
 	lock, err := maildirLockFile(path)
 	if err != nil {
 		return err
 	}
 	defer lock.unlock()
-	list, err := maildirSubscriptions(root)
-	if err != nil {
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	before := len(list)
+	lines := maildirSubscriptionLines(string(raw))
+	before := len(lines)
 	for _, name := range names {
-		i := slices.Index(list, name)
+		line := prefix + strings.ReplaceAll(name, "/", "\t")
+		same := func(other string) bool { return maildirUntab(other) == maildirUntab(line) }
 		switch {
-		case subscribed && i < 0:
-			list = append(list, name)
-		case !subscribed && i >= 0:
-			list = slices.Delete(list, i, i+1)
+		case subscribed && !slices.ContainsFunc(lines, same):
+			lines = append(lines, line)
+		case !subscribed:
+			lines = slices.DeleteFunc(lines, same)
 		}
 	}
-	if len(list) == before {
+	if len(lines) == before {
 		return nil
 	}
-	var text strings.Builder
-	text.WriteString(maildirSubscriptionsHead)
-	for _, name := range list {
-		text.WriteString(strings.ReplaceAll(name, "/", "\t") + "\n")
-	}
-	return fileReplace(path, []byte(text.String()), maildirFileMode)
+	return fileReplace(path, []byte(maildirSubscriptionsHead+strings.Join(lines, "\n")+"\n"), maildirFileMode)
 }

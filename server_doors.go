@@ -62,7 +62,7 @@ func (s *server) makeDoors(c *config) *serverDoors {
 		d.pop3.lock = s.locks
 	}
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttlsClients, plaintext: plaintext,
-		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix,
+		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix, shared: c.imap.shared,
 		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
 	d.webNetworks = c.webNetworks()
 	d.web = s.makeWeb(c, d)
