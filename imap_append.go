@@ -14,12 +14,20 @@ import (
 
 // imapAppend is what an APPEND says before a message.
 type imapAppend struct {
-	flags mailboxAppendFlags
-	date  time.Time
-	size  int64
-	sync  bool // the client waits to be asked for the literal
-	utf8  bool // the literal stands in "UTF8 (~{...})" (RFC 6855, section 4)
+	flags    mailboxAppendFlags
+	date     time.Time
+	catenate bool // parts of the message follow (RFC 4469)
+	text     imapAppendText
 }
+
+// imapAppendText is the head of a literal with a message, or with a part of one.
+type imapAppendText struct {
+	size int64
+	sync bool // the client waits to be asked for the literal
+	utf8 bool // the literal stands in "UTF8 (~{...})" (RFC 6855, section 4)
+}
+
+var errImapEmpty = imapNo{imap.ResponseCodeCannot, "a message has at least one byte"}
 
 // imapAppendMost is how many messages one APPEND takes.
 const imapAppendMost = 1000
@@ -43,13 +51,13 @@ func (s *imapSession) cmdAppend() error {
 			a, err = s.readAppend()
 		}
 		if err == nil {
-			draft, err = s.appendOne(name, a, mailboxQuota{sum.bytes + a.size, sum.messages + 1})
+			draft, err = s.appendOne(name, a, mailboxQuota{sum.bytes, sum.messages + 1})
 		}
 		if err != nil {
 			break
 		}
 		drafts, flags = append(drafts, draft), append(flags, a.flags)
-		sum = mailboxQuota{sum.bytes + a.size, sum.messages + 1}
+		sum = mailboxQuota{sum.bytes + draft.size(), sum.messages + 1}
 	}
 	if err != nil {
 		for _, draft := range drafts {
@@ -106,7 +114,7 @@ func (s *imapSession) cmdReplace() error {
 		return err
 	}
 	// What is replaced makes room (RFC 8508, section 3).
-	draft, err := s.appendOne(name, a, mailboxQuota{a.size - replaced.bytes, 0})
+	draft, err := s.appendOne(name, a, mailboxQuota{-replaced.bytes, 0})
 	if err != nil {
 		return err
 	}
@@ -123,7 +131,7 @@ func (s *imapSession) cmdReplace() error {
 	return view.remove(old)
 }
 
-// readAppend reads all up to the literal.
+// readAppend reads all up to the literal, or to the first of several parts.
 func (s *imapSession) readAppend() (a *imapAppend, err error) {
 	a = &imapAppend{date: time.Now()}
 	if err := s.r.readSpace(); err != nil {
@@ -145,36 +153,60 @@ func (s *imapSession) readAppend() (a *imapAppend, err error) {
 			return nil, err
 		}
 	}
-	if s.r.peek() == 'U' || s.r.peek() == 'u' {
-		if word, err := s.r.readWord(); err != nil || word != "UTF8" {
+	switch c := s.r.peek() | 0x20; {
+	case c == 'c':
+		if word, err := s.r.readWord(); err != nil || word != "CATENATE" || !s.r.take(' ') || !s.r.take('(') {
+			return nil, imapBad("CATENATE ( is missing")
+		}
+		a.catenate = true
+		return a, nil
+	case c == 'u':
+		if word, err := s.r.readWord(); err != nil || word != "UTF8" || !s.r.take(' ') {
 			return nil, imapBad("a message is missing")
 		}
-		if !s.r.take(' ') || !s.r.take('(') || s.r.peek() != '~' {
-			return nil, imapBad("UTF8 (~{size} is missing")
-		}
-		a.utf8 = true
+		a.text, err = s.r.readAppendText(true)
+	default:
+		a.text, err = s.r.readAppendText(false)
 	}
-	s.r.take('~') // literal8: the message may hold NULs (RFC 3516, section 4.4)
-	a.size, a.sync, err = s.r.readLiteralHead()
 	return a, err
 }
 
-// appendOne takes one message, up to D3; with it, there will be that much more. What cannot be taken is refused before the client
+// readAppendText reads the head of a literal, with utf8 of one that stands in parentheses.
+func (r *imapReader) readAppendText(utf8 bool) (text imapAppendText, err error) {
+	if text.utf8 = utf8; utf8 && (!r.take('(') || r.peek() != '~') {
+		return text, imapBad("UTF8 (~{size} is missing")
+	}
+	r.take('~') // literal8: the message may hold NULs (RFC 3516, section 4.4)
+	text.size, text.sync, err = r.readLiteralHead()
+	return text, err
+}
+
+// appendOne takes one message, up to D3; base is what there will be more besides. What cannot be taken is refused before the client
 // sends it.
-func (s *imapSession) appendOne(name string, a *imapAppend, more mailboxQuota) (*mailboxDraft, error) {
+func (s *imapSession) appendOne(name string, a *imapAppend, base mailboxQuota) (*mailboxDraft, error) {
 	folder, err := s.folder(name)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := s.startAppend(folder, a, more)
-	if err != nil {
+	if !a.catenate {
+		if err = s.mayTake(&a.text, 0); err == nil && a.text.size == 0 {
+			err = errImapEmpty
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	draft, err := s.tree.draft(folder)
+	if errors.Is(err, errMailboxNotFound) {
+		return nil, s.noTarget(folder)
+	} else if err != nil {
 		return nil, err
 	}
-	if err = s.r.acceptLiteral(a.sync); err == nil {
-		err = s.receive(draft, a.size)
-	}
-	if err == nil && a.utf8 && !s.r.take(')') {
-		err = imapBad("UTF8 ( does not end")
+	draft.by = s.listener()
+	if a.catenate {
+		err = s.catenate(draft, base)
+	} else {
+		err = s.take(draft, &a.text, base)
 	}
 	if err == nil && len(s.r.line) > 0 && s.r.peek() != ' ' {
 		err = imapBad("too many arguments")
@@ -189,29 +221,37 @@ func (s *imapSession) appendOne(name string, a *imapAppend, more mailboxQuota) (
 	return draft, nil
 }
 
-// startAppend begins a message that may be taken.
-func (s *imapSession) startAppend(folder string, a *imapAppend, more mailboxQuota) (*mailboxDraft, error) {
-	switch {
-	case a.utf8 && !s.utf8:
-		return nil, imapBad("ENABLE UTF8=ACCEPT comes before UTF8") // RFC 6855, section 4
-	case a.size > s.door.appendLimit:
-		return nil, imapNo{imap.ResponseCodeTooBig, fmt.Sprintf("messages here have at most %d bytes", s.door.appendLimit)} // RFC 7889, section 4
-	case a.size == 0:
-		return nil, imapNo{imap.ResponseCodeCannot, "a message has at least one byte"}
+// mayTake refuses a literal that cannot be taken behind so many bytes of a message.
+func (s *imapSession) mayTake(text *imapAppendText, before int64) error {
+	if text.utf8 && !s.utf8 {
+		return imapBad("ENABLE UTF8=ACCEPT comes before UTF8") // RFC 6855, section 4
 	}
-	draft, err := s.tree.draft(folder)
-	if errors.Is(err, errMailboxNotFound) {
-		return nil, s.noTarget(folder)
+	if text.size > s.door.appendLimit-before {
+		return s.tooBig()
 	}
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+// tooBig refuses a message (RFC 7889, section 4; RFC 4469, section 4.2).
+func (s *imapSession) tooBig() error {
+	return imapNo{imap.ResponseCodeTooBig, fmt.Sprintf("messages here have at most %d bytes", s.door.appendLimit)}
+}
+
+// take takes a literal, if there is room for it.
+func (s *imapSession) take(draft *mailboxDraft, text *imapAppendText, base mailboxQuota) error {
+	if err := draft.room(base.bytes+draft.size()+text.size, base.messages); err != nil {
+		return err
 	}
-	if err := draft.room(more.bytes, more.messages); err != nil {
-		draft.abort()
-		return nil, err
+	if err := s.r.acceptLiteral(text.sync); err != nil {
+		return err
 	}
-	draft.by = s.listener()
-	return draft, nil
+	if err := s.receive(draft, text.size); err != nil {
+		return err
+	}
+	if text.utf8 && !s.r.take(')') {
+		return imapBad("UTF8 ( does not end")
+	}
+	return nil
 }
 
 // receive copies the literal into the draft. When that fails for a reason of ours,

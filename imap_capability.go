@@ -60,6 +60,8 @@ var imapCapabilities = []imapCapability{
 	{name: "LIST-METADATA", states: imapLoggedIn, needs: "METADATA"},
 	{name: "COMPRESS=DEFLATE", states: imapLoggedIn, holds: func(s *imapSession) bool { return !s.c.deflating() }},
 	{name: "MULTIAPPEND", states: imapLoggedIn},
+	{name: "CATENATE", states: imapLoggedIn},
+	{name: "URL-PARTIAL", states: imapLoggedIn, needs: "CATENATE"},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},
 	{name: "PREVIEW", states: imapLoggedIn},

@@ -26,6 +26,11 @@ func (s *imapSession) folder(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.folderNamed(name)
+}
+
+// folderNamed is folder for a name in UTF-8.
+func (s *imapSession) folderNamed(name string) (string, error) {
 	if rest, ok := strings.CutPrefix(name, s.door.shared); ok && s.door.shared != "" && (rest == "" || rest[0] == s.door.separator) {
 		return s.sharedFolder(rest)
 	}
