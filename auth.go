@@ -71,19 +71,21 @@ type authSettings struct {
 	now         func() time.Time // the time, zero while it is not believed; nil: time.Now
 	clientCA    string           // a file: who signs for clients' certificates; "": they let nobody in
 	clientEmail bool             // the user is named by a certificate's address, not by its subject
+	oauth       authOAuthSettings
 }
 
 // auth checks passwords against the users file and slows down guessers. It is
 // safe for concurrent use.
 type auth struct {
-	settings authSettings
-	key      [32]byte      // of the remembered successes; new in each process
-	hashing  chan struct{} // one token for each bcrypt at a time
-	throttle *authThrottle
-	welcome  atomic.Bool // settings.firstLogin is there no more
-	secret   []byte      // what the file of that name has
-	clients  *authCertificates
-	judging  sync.Mutex // held while an attempt that costs little is judged
+	settings  authSettings
+	key       [32]byte      // of the remembered successes; new in each process
+	hashing   chan struct{} // one token for each bcrypt at a time
+	throttle  *authThrottle
+	welcome   atomic.Bool // settings.firstLogin is there no more
+	secret    []byte      // what the file of that name has
+	clients   *authCertificates
+	tokenKeys *authWatched[*authKeys] // nil: tokens let nobody in
+	judging   sync.Mutex              // held while an attempt that costs little is judged
 
 	mu         sync.Mutex // guards what follows; never held while hashing
 	file       authFile
@@ -118,6 +120,11 @@ func authOpen(settings authSettings) (*auth, error) {
 	}
 	if settings.clientCA != "" {
 		if a.clients, err = authOpenCertificates(settings.clientCA, settings.clientEmail, settings.log); err != nil {
+			return nil, err
+		}
+	}
+	if settings.oauth.keys != "" {
+		if a.tokenKeys, err = authWatch(settings.oauth.keys, authReadKeys, settings.log); err != nil {
 			return nil, err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -26,20 +25,13 @@ import (
 
 // authCertificates knows whose certificates let in.
 type authCertificates struct {
-	path  string
 	email bool // the user is named by an address in the certificate, else by the subject's common name
-	log   *slog.Logger
-
-	mu        sync.Mutex // guards all below
-	cas       *authCAs
-	looked    time.Time // when the file was last looked at
-	complaint string    // as last logged
+	file  *authWatched[*authCAs]
 }
 
 // authCAs is the file as it was read: certificates of CAs and, where they have any, lists
 // of what they have revoked, in PEM.
 type authCAs struct {
-	stamp   string
 	pool    *x509.CertPool
 	certs   []*x509.Certificate
 	lists   []*x509.RevocationList
@@ -49,29 +41,14 @@ type authCAs struct {
 // authSerial names a certificate.
 type authSerial struct{ issuer, serial string }
 
-const (
-	authLook     = 5 * time.Second // how long a changed file may be overlooked
-	authMaxChain = 8               // certificates of a client that are looked at
-)
+const authMaxChain = 8 // certificates of a client that are looked at
 
 // errAuthClientCA says that the file cannot be used.
 var errAuthClientCA = errors.New("[tls] client_ca cannot be used") // wraps the reason
 
 func authOpenCertificates(path string, email bool, log *slog.Logger) (*authCertificates, error) {
-	cas, err := authReadCAs(path)
-	if err != nil {
-		return nil, err
-	}
-	return &authCertificates{path: path, email: email, log: log, cas: cas, looked: time.Now()}, nil
-}
-
-// authStamp is something that changes when a file does.
-func authStamp(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "gone"
-	}
-	return fmt.Sprintln(info.Size(), info.ModTime().UnixNano())
+	file, err := authWatch(path, authReadCAs, log)
+	return &authCertificates{email, file}, err
 }
 
 // authReadCAs reads the file, and says in what way it cannot be used.
@@ -79,7 +56,7 @@ func authReadCAs(path string) (*authCAs, error) {
 	wrong := func(format string, args ...any) (*authCAs, error) {
 		return nil, fmt.Errorf("%w: %s: %w", errAuthClientCA, path, fmt.Errorf(format, args...))
 	}
-	cas := &authCAs{stamp: authStamp(path), pool: x509.NewCertPool(), revoked: map[authSerial]bool{}}
+	cas := &authCAs{pool: x509.NewCertPool(), revoked: map[authSerial]bool{}}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errAuthClientCA, err)
@@ -129,34 +106,9 @@ func authReadCAs(path string) (*authCAs, error) {
 	return cas, nil
 }
 
-// current is what the file says; it is read again when it has changed. While it cannot be used,
-// what was read last counts.
-func (k *authCertificates) current() *authCAs {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if time.Since(k.looked) < authLook {
-		return k.cas
-	}
-	k.looked = time.Now()
-	if authStamp(k.path) == k.cas.stamp {
-		return k.cas
-	}
-	cas, err := authReadCAs(k.path)
-	if err != nil {
-		if err.Error() != k.complaint {
-			k.complaint = err.Error()
-			logAuthFileBad(k.log, k.path, err)
-		}
-		return k.cas
-	}
-	k.cas, k.complaint = cas, ""
-	logAuthFileRead(k.log, k.path)
-	return cas
-}
-
 // names verifies a certificate, which comes first, and gives the names that it has for its user.
 func (k *authCertificates) names(chain []*x509.Certificate, now time.Time) ([]string, error) {
-	cas, leaf := k.current(), chain[0]
+	cas, leaf := k.file.current(), chain[0]
 	between := x509.NewCertPool()
 	for _, cert := range chain[1:min(len(chain), authMaxChain)] {
 		between.AddCert(cert)
@@ -197,7 +149,7 @@ func (a *auth) clientCAs() *x509.CertPool {
 	if a.clients == nil {
 		return nil
 	}
-	return a.clients.current().pool
+	return a.clients.file.current().pool
 }
 
 const authNoCertificate = "no client certificate that lets you in"

@@ -262,8 +262,8 @@ func TestAuthClientCAFile(t *testing.T) {
 	k, err := authOpenCertificates(path, false, logNew(log, slog.LevelInfo))
 	must(t, err)
 	later := func() *authCAs {
-		k.looked = time.Time{}
-		return k.current()
+		k.file.looked = time.Time{}
+		return k.file.current()
 	}
 	must(t, os.WriteFile(path, []byte("half"), 0o600))
 	if cas := later(); len(cas.certs) != 1 || !strings.Contains(log.String(), "no certificate in it") {

@@ -28,7 +28,10 @@ type authClient struct {
 type authExchange struct {
 	user string // what the client calls itself, for the log; "" before it has said so
 	name string // the user's canonical name once it is done; "" until then
-	step func(response []byte) (challenge []byte, err error)
+	// failed is why nobody is let in, where the client is told so by a challenge. The login has failed whatever it
+	// answers, and if it does not.
+	failed error
+	step   func(response []byte) (challenge []byte, err error)
 }
 
 func (x *authExchange) next(response []byte) (challenge []byte, err error) { return x.step(response) }
@@ -48,8 +51,12 @@ func (e authRefusal) Is(target error) bool { return target == errAuthFailed }
 // authTold is what a client is told of an errAuthFailed.
 func authTold(err error) string {
 	var refusal authRefusal
-	if errors.As(err, &refusal) {
+	var token authBadToken
+	switch {
+	case errors.As(err, &refusal):
 		return refusal.told
+	case errors.As(err, &token):
+		return authNoToken
 	}
 	return errAuthFailed.Error()
 }
@@ -64,6 +71,7 @@ type authMechanism struct {
 // authMechanisms are in the order in which they are offered.
 var authMechanisms = []authMechanism{
 	{"EXTERNAL", (*auth).offersExternal, (*auth).beginExternal}, // RFC 4422, appendix A
+	{"OAUTHBEARER", (*auth).offersOAuth, (*auth).beginOAuth},    // RFC 7628
 	{"SCRAM-SHA-256-PLUS", // RFC 7677
 		func(a *auth, c authClient) bool { return a.offersScram() && c.binding != nil },
 		func(a *auth, c authClient) *authExchange { return a.beginScram(c, true) }},

@@ -43,6 +43,9 @@ func cmdCheck(line *cmdLine) error {
 	if c.tls.clientCA != "" {
 		check.clientCA(c)
 	}
+	if c.oauth.keys != "" {
+		check.tokenKeys(c.oauth.keys)
+	}
 	check.directory(c.storage.path)
 	users := check.users(c.storage.users)
 	check.secret(c.tls.key)
@@ -160,6 +163,17 @@ func (k *cmdChecking) clientCA(c *config) {
 	}
 	if said != "" {
 		k.ok("client certificates: by %s; the user is the %s", said, map[string]string{"cn": "common name", "email": "address"}[c.tls.clientUser])
+	}
+}
+
+// tokenKeys checks the keys by which tokens are signed.
+func (k *cmdChecking) tokenKeys(path string) {
+	said, findings := authKeysFindings(path)
+	for _, finding := range findings {
+		k.found("[oauth] keys holds the public keys of the authorization server, RS256, ES256 or EdDSA, as a JWK set or in PEM", "%s", finding)
+	}
+	if said != "" {
+		k.ok("tokens: keys %s", said)
 	}
 }
 

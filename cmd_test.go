@@ -157,6 +157,22 @@ func TestCmdCheckClientCA(t *testing.T) {
 	check(1, "has ended on", "may not sign for clients", "findings: 2")
 }
 
+// Check looks at the keys by which tokens are signed.
+func TestCmdCheckTokenKeys(t *testing.T) {
+	path := cmdTestConfig(t, "[oauth]\nkeys = \"keys.json\"\nissuer = \"https://id.example.org\"\naudience = [\"box\"]\n")
+	keys := filepath.Join(filepath.Dir(path), "keys.json")
+	if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, "alice"); code != 0 {
+		t.Fatal(said)
+	}
+	if code, said := cmdTest(t, "", "check", "-config", path); code != 1 || !strings.Contains(said, "FINDING [oauth] keys cannot be used: open "+keys) {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+	must(t, os.WriteFile(keys, testAuthSet(testAuthSigners()), 0o600))
+	if code, said := cmdTest(t, "", "check", "-config", path); code != 0 || !strings.Contains(said, "EdDSA EdDSA") || !strings.Contains(said, "passed over: key 1") {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+}
+
 // Check counts each message once, wherever it lies, and no more folders than there are.
 func TestCmdCheckCounts(t *testing.T) {
 	short, err := os.MkdirTemp("", "lb") // a socket's path has little room

@@ -36,6 +36,7 @@ type config struct {
 	listen  configListen
 	storage configStorage
 	tls     configTLS
+	oauth   configOAuth
 	smtp    configSMTP
 	aliases map[string][]string
 	entries map[string]string // of [metadata]
@@ -56,6 +57,12 @@ type configListen struct {
 type configStorage struct{ path, users string }
 
 type configTLS struct{ cert, key, clientCA, clientUser string }
+
+type configOAuth struct {
+	keys, issuer                       string
+	audience                           []string
+	userClaim, scope, configurationURL string
+}
 
 type configSMTP struct {
 	trustedNetworks []string // prefixes, addresses, or a word of configNetworkWords
@@ -146,6 +153,7 @@ func configDefault() *config {
 		},
 		storage: configStorage{path: "data/mail", users: "data/users"},
 		tls:     configTLS{clientUser: "cn"},
+		oauth:   configOAuth{userClaim: "email"},
 		smtp: configSMTP{
 			trustedNetworks: []string{configLoopback, configPrivate, configInterfaces},
 			maxMessageSize:  50 << 20,
@@ -192,6 +200,12 @@ var configKeys = []configKey{
 	{"tls", "key", func(c *config) any { return &c.tls.key }},
 	{"tls", "client_ca", func(c *config) any { return &c.tls.clientCA }},
 	{"tls", "client_user", func(c *config) any { return &c.tls.clientUser }},
+	{"oauth", "keys", func(c *config) any { return &c.oauth.keys }},
+	{"oauth", "issuer", func(c *config) any { return &c.oauth.issuer }},
+	{"oauth", "audience", func(c *config) any { return &c.oauth.audience }},
+	{"oauth", "user_claim", func(c *config) any { return &c.oauth.userClaim }},
+	{"oauth", "scope", func(c *config) any { return &c.oauth.scope }},
+	{"oauth", "configuration_url", func(c *config) any { return &c.oauth.configurationURL }},
 	{"smtp", "trusted_networks", func(c *config) any { return &c.smtp.trustedNetworks }},
 	{"smtp", "max_message_size", func(c *config) any { return &c.smtp.maxMessageSize }},
 	{"smtp", "max_recipients", func(c *config) any { return &c.smtp.maxRecipients }},
@@ -269,7 +283,7 @@ func configLoad(path string, capabilities []string) (*config, error) {
 	if name != configEmbeddedName {
 		dir = filepath.Dir(name)
 	}
-	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key, &c.tls.clientCA} {
+	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key, &c.tls.clientCA, &c.oauth.keys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

@@ -42,6 +42,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkSMTP()
 	d.checkAliases()
 	d.checkWord("tls", "client_user", c.tls.clientUser, "cn", "email")
+	d.checkOAuth()
 	d.checkWord("pop3", "uidl", c.pop3.uidl, "dovecot", "courier", "cyrus", "filename")
 	d.checkWord("pop3", "on_delete", c.pop3.onDelete, "hide", "trash", "archive", "delete")
 	d.checkWord("imap", "separator", c.imap.separator, "/", ".")
@@ -108,6 +109,32 @@ func (d *configDecoder) checkMessageLimits() {
 	}
 	if d.imap.messageLimit != 0 && d.imap.saveLimit != 0 {
 		d.found(configPath("imap", "save_limit"), "[imap] message_limit holds for all that save_limit does", "set message_limit = 0, or save_limit = 0")
+	}
+}
+
+// checkOAuth checks that what tokens must say is given along with the keys.
+func (d *configDecoder) checkOAuth() {
+	o := &d.oauth
+	if o.keys == "" {
+		if o.issuer != "" || len(o.audience) > 0 || o.scope != "" || o.configurationURL != "" {
+			d.found(configPath("oauth"), "[oauth] keys is missing", "name the file with the public keys of the authorization server; without it, no token lets in")
+		}
+		return
+	}
+	if o.issuer == "" {
+		d.found(configPath("oauth", "keys"), "[oauth] issuer is missing", "write what tokens have in iss; it is in the authorization server's openid-configuration")
+	}
+	if len(o.audience) == 0 || slices.Contains(o.audience, "") {
+		d.found(configPath("oauth", "keys"), "[oauth] audience is missing", "write what tokens for this box have in aud; without it, tokens for others would let in")
+	}
+	if o.userClaim == "" {
+		d.found(configPath("oauth", "user_claim"), "[oauth] user_claim is empty", `write "email", or another claim that names the user`)
+	}
+	if strings.ContainsAny(o.scope, " \t") {
+		d.found(configPath("oauth", "scope"), "[oauth] scope is one word", "")
+	}
+	if o.configurationURL != "" && !strings.HasPrefix(o.configurationURL, "https://") { // RFC 7628, section 3.2.2
+		d.found(configPath("oauth", "configuration_url"), "[oauth] configuration_url begins with https://", "")
 	}
 }
 

@@ -29,6 +29,7 @@ var imapCapabilities = []imapCapability{
 	{name: "STARTTLS", states: imapNotAuthenticated, needed: true, holds: (*imapSession).mayStartTLS},
 	{name: "LOGINDISABLED", states: imapNotAuthenticated, needed: true, holds: func(s *imapSession) bool { return !s.mayLogin() }},
 	{name: "AUTH=EXTERNAL", states: imapNotAuthenticated, holds: imapMay("EXTERNAL")},
+	{name: "AUTH=OAUTHBEARER", states: imapNotAuthenticated, holds: imapMay("OAUTHBEARER")},
 	{name: "AUTH=SCRAM-SHA-256-PLUS", states: imapNotAuthenticated, holds: imapMay("SCRAM-SHA-256-PLUS")},
 	{name: "AUTH=SCRAM-SHA-256", states: imapNotAuthenticated, holds: imapMay("SCRAM-SHA-256")},
 	{name: "AUTH=PLAIN", states: imapNotAuthenticated, holds: (*imapSession).mayLogin},

@@ -221,7 +221,9 @@ func (s *imapSession) authenticate(x *authExchange, initial string, hasInitial b
 		case x.name != "":
 			return s.loggedIn(x.name)
 		}
-		response, err = s.saslStep(string(challenge), "", false)
+		if response, err = s.saslStep(string(challenge), "", false); err != nil && x.failed != nil {
+			logLoginFailed(s.c.log, x.user, s.name, x.failed)
+		}
 	}
 	return err
 }

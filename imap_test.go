@@ -29,6 +29,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 		shared := &testImapShared{testAuth(t, users...), testStore(t, dir)}
 		testQuota(t, shared.store, dialogWith(dir, "quota"))
 		testAuthClients(t, shared.auth, dialogWith(dir, "client_ca"))
+		testAuthTokens(t, shared.auth, dialogWith(dir, "oauth"))
 		return shared
 	})
 	d := &imapDoor{auth: shared.auth, store: shared.store, hostname: "box.example.org", version: "1.0",

@@ -161,7 +161,9 @@ func (s *popSession) authenticate(x *authExchange, how, initial string, given bo
 		case x.name != "":
 			return s.loggedIn(x.name, how)
 		}
-		response, err = s.response(challenge, "", false)
+		if response, err = s.response(challenge, "", false); err != nil && x.failed != nil {
+			logLoginFailed(s.c.log, x.user, how, x.failed)
+		}
 	}
 	return err
 }

@@ -25,6 +25,7 @@ func servePop(t *testing.T, dir string, c net.Conn) {
 		d := testPopDoor(t, dir)
 		testQuota(t, d.store, dialogWith(dir, "quota"))
 		testAuthClients(t, d.auth, dialogWith(dir, "client_ca"))
+		testAuthTokens(t, d.auth, dialogWith(dir, "oauth"))
 		d.uidl, d.onDelete = cmp.Or(dialogWith(dir, "uidl"), "dovecot"), cmp.Or(dialogWith(dir, "on_delete"), "hide")
 		if dialogWith(dir, "lock") != "" {
 			d.lock = newPopLocks()

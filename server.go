@@ -142,9 +142,14 @@ func (s *server) open(c *config, dir string) error {
 func (s *server) openAuth(c *config) (*auth, error) {
 	a, err := authOpen(authSettings{path: s.users, domains: serverDomains(c), firstLogin: serverFirstLogin(s.users),
 		secret: filepath.Join(c.storage.path, serverDirectory, "secret"), log: s.log, now: s.clk.now,
-		clientCA: c.tls.clientCA, clientEmail: c.tls.clientUser == "email"})
+		clientCA: c.tls.clientCA, clientEmail: c.tls.clientUser == "email",
+		oauth: authOAuthSettings{keys: c.oauth.keys, issuer: c.oauth.issuer, audience: c.oauth.audience,
+			user: c.oauth.userClaim, scope: c.oauth.scope, configuration: c.oauth.configurationURL}})
 	if errors.Is(err, errAuthClientCA) {
 		err = serverHint{err, "it holds the certificates of the CAs that sign for clients, in PEM; letterbox check looks at it"}
+	}
+	if errors.Is(err, errAuthKeys) {
+		err = serverHint{err, "it holds the public keys of the authorization server, as a JWK set or in PEM; letterbox check looks at it"}
 	}
 	return a, err
 }

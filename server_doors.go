@@ -21,7 +21,7 @@ type serverDoors struct {
 	networks, webNetworks   []string       // as configured
 	trusted                 []netip.Prefix // what they mean on this box now
 	connections, perAddress int
-	clients, legacy         *tls.Config // of the TLS ports
+	modern, clients, legacy *tls.Config // clients: of the TLS ports where one logs in
 
 	certs *serverCerts
 	ready bool // there are certificates, so STARTTLS is offered
@@ -31,11 +31,11 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	s.store.limitQuotas(serverQuotas(c))
 	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
-		clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
+		modern: s.certs.modern, clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
 	if c.tls.clientCA != "" { // those who send mail from elsewhere are not asked
 		d.clients = s.certs.asking
 	}
-	starttls, starttlsClients, starttlsLegacy := s.certs.modern, d.clients, d.legacy
+	starttls, starttlsClients, starttlsLegacy := d.modern, d.clients, d.legacy
 	if !d.ready { // a client that tries it in vain may not go on without
 		starttls, starttlsClients, starttlsLegacy = nil, nil, nil
 	}
@@ -73,8 +73,11 @@ func (s *server) makeDoors(c *config) *serverDoors {
 func serverCapabilities() []string { return imapWithholdable() }
 
 func (d *serverDoors) tlsConfig(service *serverService) *tls.Config {
-	if service.legacy {
+	switch {
+	case service.legacy:
 		return d.legacy
+	case service.name == "https": // a browser would ask its user for a certificate
+		return d.modern
 	}
 	return d.clients
 }

@@ -100,7 +100,10 @@ func (s *smtpSession) authenticate(x *authExchange, how, initial string) error {
 			s.loggedIn(x.name, how)
 			return nil
 		}
-		response, err = s.response("", string(challenge))
+		if response, err = s.response("", string(challenge)); err != nil && x.failed != nil {
+			s.authFailed++
+			logLoginFailed(s.log, x.user, how, x.failed)
+		}
 	}
 	return err
 }
@@ -187,9 +190,8 @@ func (s *smtpSession) wrongPassword(user, how string, err error) error {
 	s.authFailed++
 	logLoginFailed(s.log, user, how, err)
 	told := "Wrong user name or password"
-	var refusal authRefusal
-	if errors.As(err, &refusal) {
-		told = "There is " + refusal.told
+	if why := authTold(err); why != errAuthFailed.Error() {
+		told = "There is " + why
 	}
 	return smtpRefusal(535, smtp.EnhancedCode{5, 7, 8}, told) // RFC 4954, section 6
 }

@@ -29,6 +29,7 @@ func serveSmtpKind(t *testing.T, dir string, c net.Conn, kind smtpKind) {
 		}, dialogWith(dir, "catch_all"))
 		testQuota(t, d.deliverer.store, dialogWith(dir, "quota"))
 		testAuthClients(t, d.auth, dialogWith(dir, "client_ca"))
+		testAuthTokens(t, d.auth, dialogWith(dir, "oauth"))
 		d.kind = kind
 		if dialogWith(dir, "kind") == "submission" {
 			d.kind = smtpSubmission
