@@ -21,6 +21,7 @@ import time
 import traceback
 from contextlib import contextmanager
 
+import extensions
 import snapshot
 from servers import PASSWORD, Letterbox, tail
 from wire import Imap, Pop3
@@ -594,6 +595,10 @@ SyncState {home.dir}/state/
     compare("all expunged")
 
 
+for extension in extensions.EXTENSIONS:
+    client(extension)
+
+
 def main():
     binary, where, only = sys.argv[1], sys.argv[2], sys.argv[3:]
     mail = os.path.join(where, "mail")
@@ -601,7 +606,7 @@ def main():
     os.makedirs(where, exist_ok=True)
     subprocess.run(["openssl", "req", "-x509", *NEW_KEY, "-subj", "/CN=Clients", "-keyout", clients + ".key", "-out", clients + ".pem"],
                    check=True, capture_output=True)
-    box = Letterbox(binary, where, mail, os.path.join(where, "users"), extra=f'[tls]\nclient_ca = "{clients}.pem"')
+    box = Letterbox(binary, where, mail, os.path.join(where, "users"), extra=f'[tls]\nclient_ca = "{clients}.pem"\n[users.folders]\nquota = "64KiB"')
     box.clients = clients
     box.user("first")
     box.start()

@@ -44,6 +44,55 @@ func measureLarge(t *turn) {
 	c.logout()
 }
 
+// measureOrder times SORT and THREAD of a large mailbox: without an index, by a server that has just
+// been started, and once more. Another process may be the peak where a session is one, so all
+// is asked in few sessions, and the peak is read while they are open.
+func measureOrder(t *turn) {
+	const user, sorting, threading = "order", "UID SORT (SUBJECT) UTF-8 ALL", "UID THREAD REFERENCES UTF-8 ALL"
+	if !t.users[user] {
+		_, err := t.addLarge(user, t.large)
+		must(err)
+	}
+	n, most := int64(t.large), 0.0
+	open := func() *imapConn {
+		c := t.imapLogin(user)
+		t.want("SORT of a large mailbox, warm", "EXISTS", c.ok("SELECT INBOX").exists, n)
+		return c
+	}
+	ask := func(row string, c *imapConn, command string, hits int64) {
+		if got := t.once(row, c, command).hits; hits >= 0 {
+			t.want(row, "hits", got, hits)
+		}
+		most = max(most, peak(t.pid))
+	}
+	lost := func(row, command string, hits int64) {
+		must(t.makeCold(user))
+		c := open()
+		ask(row, c, command, hits)
+		c.logout()
+	}
+	lost("SEARCH of a large mailbox, index lost", "UID SEARCH SUBJECT "+searchSubject, t.among(t.corpus.Subject))
+	lost("SORT of a large mailbox, index lost", sorting, n)
+	settle(2500 * time.Millisecond) // as in prepareWarm
+	for row, command := range map[string]string{"SORT": sorting, "THREAD": threading} {
+		must(t.restart())
+		c := open()
+		ask(row+" of a large mailbox, after a restart", c, command, n)
+		ask(row+" of a large mailbox, warm", c, command, n)
+		c.logout()
+	}
+	t.record("SORT and THREAD of a large mailbox, memory at most", most/(1<<20))
+	t.note("SORT and THREAD of a large mailbox, memory at most", "VmHWM, %d messages", n)
+}
+
+// among is how many messages of the large mailbox are of a kind that the corpus has so many of.
+func (t *turn) among(inCorpus int) int64 {
+	if whole := t.large / t.corpus.Messages; t.large%t.corpus.Messages == 0 {
+		return int64(whole * inCorpus)
+	}
+	return -1
+}
+
 // measureStart times the start of a server with mail for ten users, who have all been
 // there before.
 func measureStart(t *turn) {

@@ -78,7 +78,7 @@ func searchReport(t *testing.T, a, b map[string]string) (*report, string) {
 	t.Helper()
 	s := &session{servers: []*server{fakeServer(t, "A", a), fakeServer(t, "B", b)}}
 	o := options{rounds: 2, work: t.TempDir()}
-	r := newReport(o, s.servers, s.run(o, pickScenes(scenes, regexp.MustCompile("SEARCH"))))
+	r := newReport(o, s.servers, s.run(o, pickScenes(scenes, regexp.MustCompile("SEARCH SUBJECT"))))
 	var out bytes.Buffer
 	r.markdown(&out)
 	return r, out.String()
