@@ -89,7 +89,7 @@ type auth struct {
 
 	mu         sync.Mutex // guards what follows; never held while hashing
 	file       authFile
-	remembered map[string][sha256.Size]byte // by user: what proves the last success
+	remembered map[string][]authSuccess // by user: what proves the last ones, the newest first
 	checking   map[[sha256.Size]byte]*authCheck
 }
 
@@ -98,14 +98,23 @@ type auth struct {
 // once, wait for its outcome.
 type authCheck struct {
 	done chan struct{}
+	app  string
 	err  error
 }
+
+// authSuccess is a login that went well. A user's devices may each have a password of their own.
+type authSuccess struct {
+	proof [sha256.Size]byte
+	app   string
+}
+
+const authSuccesses = 8 // of a user that are remembered
 
 // authOpen reads the users file. A file that does not exist has no users.
 func authOpen(settings authSettings) (*auth, error) {
 	a := &auth{settings: settings, throttle: newAuthThrottle(),
 		hashing:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)), // a core stays for the mail
-		remembered: map[string][sha256.Size]byte{},
+		remembered: map[string][]authSuccess{},
 		checking:   map[[sha256.Size]byte]*authCheck{}}
 	if _, err := rand.Read(a.key[:]); err != nil {
 		return nil, fmt.Errorf("opening %s: %w", settings.path, err)
@@ -173,65 +182,101 @@ func (a *auth) user(name string) (*authUser, error) {
 	return a.file.users[name], nil
 }
 
-// login checks a user's password and gives the user's canonical name. It takes
-// the same time for an unknown user, and waits while the address or the user is
-// slowed down for failures.
-func (a *auth) login(remote netip.Addr, user, password string) (name string, err error) {
+// login checks a user's password, or an app password, and gives the user's canonical name, and which
+// app password it was; "" for the user's own. It takes the same time for an unknown user, and waits while
+// the address or the user is slowed down for failures.
+func (a *auth) login(remote netip.Addr, user, password string) (name, app string, err error) {
+	return a.enter(remote, user, password, true)
+}
+
+// loginOwn is login for the user's own password alone.
+func (a *auth) loginOwn(remote netip.Addr, user, password string) (name string, err error) {
+	name, _, err = a.enter(remote, user, password, false)
+	return name, err
+}
+
+func (a *auth) enter(remote netip.Addr, user, password string, apps bool) (name, app string, err error) {
 	name, err = authName(authWithoutDomain(user, a.settings.domains))
 	if err != nil {
 		name = "" // nobody has such a name; the check takes its time all the same
 	}
 	prepared, err := authPrepare(password)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", errAuthFailed, err)
+		return "", "", fmt.Errorf("%w: %w", errAuthFailed, err)
 	}
 	u, err := a.user(name)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", errAuthUnavailable, err)
+		return "", "", fmt.Errorf("%w: %w", errAuthUnavailable, err)
 	}
-	proof := a.proof(name, u, password)
-	if a.throttle.free(authThrottleKeys(remote)) && a.remembers(name, proof) {
-		return name, nil
+	proof := a.proof(name, u, password, apps)
+	if a.throttle.free(authThrottleKeys(remote)) {
+		if app, ok := a.remembers(name, proof); ok {
+			return name, app, nil
+		}
 	}
-	if err := a.checkOnce(proof, func() error { return a.check(remote, name, u, password, prepared, proof) }); err != nil {
-		return "", err
+	try := authTry{remote: remote, name: name, user: u, password: password, prepared: prepared, proof: proof, apps: apps}
+	if app, err = a.checkOnce(proof, func() (string, error) { return a.check(try) }); err != nil {
+		return "", "", err
 	}
-	a.mu.Lock()
-	a.remembered[name] = proof
-	a.mu.Unlock()
+	a.remember(name, authSuccess{proof, app})
 	a.removeFirstLogin(password)
-	return name, nil
+	return name, app, nil
 }
 
-// proof is what a success is remembered by. It covers the stored credential, so a
-// changed password forgets it.
-func (a *auth) proof(name string, u *authUser, password string) (sum [sha256.Size]byte) {
+// authTry is one attempt to log in.
+type authTry struct {
+	remote             netip.Addr
+	name               string
+	user               *authUser // nil: there is none
+	password, prepared string
+	proof              [sha256.Size]byte
+	apps               bool // app passwords will do
+}
+
+// proof is what a success is remembered by. It covers all that is stored for the user, so a
+// change of any password forgets it.
+func (a *auth) proof(name string, u *authUser, password string, apps bool) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, a.key[:])
-	stored := ""
+	words := []string{name, password, fmt.Sprint(apps)}
 	if u != nil {
-		stored = u.hash
+		words = append(words, u.hash)
+		for _, app := range u.apps {
+			words = append(words, string(app.keys.stored))
+		}
 	}
-	for _, s := range []string{name, stored, password} {
+	for _, s := range words {
 		fmt.Fprintf(mac, "%d:%s", len(s), s)
 	}
 	mac.Sum(sum[:0])
 	return sum
 }
 
-func (a *auth) remembers(name string, proof [sha256.Size]byte) bool {
+func (a *auth) remembers(name string, proof [sha256.Size]byte) (app string, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known, ok := a.remembered[name]
-	return ok && hmac.Equal(known[:], proof[:])
+	for _, known := range a.remembered[name] {
+		if hmac.Equal(known.proof[:], proof[:]) {
+			return known.app, true
+		}
+	}
+	return "", false
+}
+
+func (a *auth) remember(name string, success authSuccess) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known := slices.DeleteFunc(a.remembered[name], func(s authSuccess) bool { return s.app == success.app || s.proof == success.proof })
+	known = slices.Insert(known, 0, success)
+	a.remembered[name] = known[:min(len(known), authSuccesses)]
 }
 
 // checkOnce runs check, or waits for the outcome of the same check under way.
-func (a *auth) checkOnce(proof [sha256.Size]byte, check func() error) error {
+func (a *auth) checkOnce(proof [sha256.Size]byte, check func() (app string, err error)) (app string, err error) {
 	a.mu.Lock()
 	if c := a.checking[proof]; c != nil {
 		a.mu.Unlock()
 		<-c.done
-		return c.err
+		return c.app, c.err
 	}
 	c := &authCheck{done: make(chan struct{}), err: errAuthUnavailable}
 	a.checking[proof] = c
@@ -242,13 +287,13 @@ func (a *auth) checkOnce(proof [sha256.Size]byte, check func() error) error {
 		a.mu.Unlock()
 		close(c.done)
 	}()
-	c.err = check()
-	return c.err
+	c.app, c.err = check()
+	return c.app, c.err
 }
 
 // check makes the one bcrypt, after the wait that earlier failures have earned.
-func (a *auth) check(remote netip.Addr, name string, u *authUser, password, prepared string, proof [sha256.Size]byte) error {
-	keys := authThrottleKeys(remote, name)
+func (a *auth) check(try authTry) (app string, err error) {
+	keys := authThrottleKeys(try.remote, try.name)
 	for waited := false; ; waited = true {
 		// Asked again with the token in hand: a hundred guesses that came at once
 		// find the first ones' failures.
@@ -258,30 +303,37 @@ func (a *auth) check(remote netip.Addr, name string, u *authUser, password, prep
 		}
 		<-a.hashing
 		if err := a.throttle.wait(keys); err != nil {
-			return fmt.Errorf("%w: %w", errAuthUnavailable, err)
+			return "", fmt.Errorf("%w: %w", errAuthUnavailable, err)
 		}
 	}
 	defer func() { <-a.hashing }()
 
-	var hash []byte
-	if u != nil && u.hash != "" {
-		hash = []byte(u.hash)
-	} else {
-		a.mu.Lock()
-		hash = authNobody(a.file.cost)
-		a.mu.Unlock()
+	a.mu.Lock()
+	hash, someApps := authNobody(a.file.cost), a.file.apps
+	a.mu.Unlock()
+	if try.user != nil && try.user.hash != "" {
+		hash = []byte(try.user.hash)
 	}
-	tries := []string{prepared}
-	if prepared != password {
-		tries = append(tries, password) // another program hashed it as it was typed
-	}
-	for _, try := range tries {
-		if bcrypt.CompareHashAndPassword(hash, []byte(try)) == nil {
-			return nil
+	if try.apps && someApps {
+		u := try.user
+		if u == nil || len(u.apps) == 0 || u.locked { // it takes its time all the same
+			u = &authUser{apps: []authApp{{keys: a.scramNobody(try.name)}}}
+		}
+		if app, ok := u.app(try.prepared); ok {
+			return app, nil
 		}
 	}
-	a.throttle.failed(keys, binary.LittleEndian.Uint64(proof[:]))
-	return errAuthFailed
+	tries := []string{try.prepared}
+	if try.prepared != try.password {
+		tries = append(tries, try.password) // another program hashed it as it was typed
+	}
+	for _, t := range tries {
+		if bcrypt.CompareHashAndPassword(hash, []byte(t)) == nil {
+			return "", nil
+		}
+	}
+	a.throttle.failed(keys, binary.LittleEndian.Uint64(try.proof[:]))
+	return "", errAuthFailed
 }
 
 // attempt judges an attempt that costs little, after the wait that earlier failures have earned.

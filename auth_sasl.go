@@ -28,6 +28,7 @@ type authClient struct {
 type authExchange struct {
 	user string // what the client calls itself, for the log; "" before it has said so
 	name string // the user's canonical name once it is done; "" until then
+	app  string // the app password that it was; "": none
 	// failed is why nobody is let in, where the client is told so by a challenge. The login has failed whatever it
 	// answers, and if it does not.
 	failed error

@@ -60,23 +60,31 @@ func (u *authUser) scramKeys() *authScramKeys {
 		if c.name+"=" != authScramField || c.scheme != "SCRAM-SHA-256" {
 			continue
 		}
-		parts := strings.Split(c.value, ",")
-		if len(parts) != 4 {
-			return nil
-		}
-		k := &authScramKeys{}
-		var errs [4]error
-		k.iterations, errs[0] = strconv.Atoi(parts[0])
-		k.salt, errs[1] = base64.StdEncoding.DecodeString(parts[1])
-		k.stored, errs[2] = base64.StdEncoding.DecodeString(parts[2])
-		k.server, errs[3] = base64.StdEncoding.DecodeString(parts[3])
-		if errors.Join(errs[:]...) != nil || len(k.salt) == 0 || len(k.stored) != sha256.Size || len(k.server) != sha256.Size ||
-			k.iterations < authScramIterations { // RFC 7677, section 4
-			return nil
-		}
-		return k
+		return authParseScram(c.value)
 	}
 	return nil
+}
+
+// authScramMost are the iterations that are believed: beyond, a login would keep a core for long.
+const authScramMost = 100_000
+
+// authParseScram reads "4096,salt,stored,server"; nil if it is something else.
+func authParseScram(value string) *authScramKeys {
+	parts := strings.Split(value, ",")
+	if len(parts) != 4 {
+		return nil
+	}
+	k := &authScramKeys{}
+	var errs [4]error
+	k.iterations, errs[0] = strconv.Atoi(parts[0])
+	k.salt, errs[1] = base64.StdEncoding.DecodeString(parts[1])
+	k.stored, errs[2] = base64.StdEncoding.DecodeString(parts[2])
+	k.server, errs[3] = base64.StdEncoding.DecodeString(parts[3])
+	if errors.Join(errs[:]...) != nil || len(k.salt) == 0 || len(k.stored) != sha256.Size || len(k.server) != sha256.Size ||
+		k.iterations < authScramIterations || k.iterations > authScramMost { // RFC 7677, section 4
+		return nil
+	}
+	return k
 }
 
 // offersScram tells whether every user can log in by SCRAM.
@@ -99,6 +107,7 @@ type authScramExchange struct {
 	channel []byte         // what the client has to send as "c"
 	nonce   string
 	said    string // client-first-message-bare, and server-first-message
+	app     string // the app password that was used; "": the user's own
 }
 
 // errAuthScram is a message that is none of SCRAM's.
@@ -123,7 +132,7 @@ func (a *auth) beginScram(c authClient, plus bool) *authExchange {
 				if len(empty) > 0 {
 					return nil, fmt.Errorf("%w: nothing was left to say", errAuthScram)
 				}
-				x.name = name
+				x.name, x.app = name, scram.app
 				return nil, nil
 			}
 			return answer, nil
@@ -267,19 +276,16 @@ func (x *authScramExchange) finish(final []byte) (name string, answer []byte, er
 		return "", nil, errAuthScram
 	}
 	message := x.said + "," + without
+	var keys *authScramKeys
 	err = x.a.attempt(x.remote, x.name, binary.LittleEndian.Uint64(proof), func() error {
-		clientKey := authScramSign(x.keys.stored, message)
-		for i := range clientKey {
-			clientKey[i] ^= proof[i]
-		}
-		stored := sha256.Sum256(clientKey)
+		keys, x.app = x.proven(message, proof)
 		now, err := x.a.user(x.name)
 		switch {
 		case err != nil:
 			return fmt.Errorf("%w: %w", errAuthUnavailable, err)
-		case !hmac.Equal(stored[:], x.keys.stored) || !bytes.Equal(channel, x.channel):
+		case keys == nil || !bytes.Equal(channel, x.channel):
 			return errAuthFailed
-		case x.user != nil && (now == nil || now.hash != x.user.hash): // deleted, or another password, while it went on
+		case x.user != nil && (now == nil || now.hash != x.user.hash || x.app != "" && !now.hasApp(x.app)): // deleted, or another password, while it went on
 			return errAuthFailed
 		}
 		return nil
@@ -287,9 +293,31 @@ func (x *authScramExchange) finish(final []byte) (name string, answer []byte, er
 	if err != nil {
 		return "", nil, err
 	}
-	x.a.removeFirstLoginOf(x.user)
-	signature := authScramSign(x.keys.server, message)
+	if x.app == "" {
+		x.a.removeFirstLoginOf(x.user)
+	}
+	signature := authScramSign(keys.server, message)
 	return x.name, []byte("v=" + base64.StdEncoding.EncodeToString(signature)), nil
+}
+
+// proven gives the keys whose password the client has proved to know: the user's, or those of an
+// app password, which has the same salt.
+func (x *authScramExchange) proven(message string, proof []byte) (keys *authScramKeys, app string) {
+	candidates := []authApp{{keys: x.keys}}
+	if x.user.scramKeys() != nil {
+		candidates = append(candidates, x.user.apps...)
+	}
+	for _, c := range candidates {
+		clientKey := authScramSign(c.keys.stored, message)
+		for i := range clientKey {
+			clientKey[i] ^= proof[i]
+		}
+		stored := sha256.Sum256(clientKey)
+		if c.keys.sameSalt(x.keys) && hmac.Equal(stored[:], c.keys.stored) {
+			return c.keys, c.name
+		}
+	}
+	return nil, ""
 }
 
 // removeFirstLoginOf is removeFirstLogin where the password was proved and not said.

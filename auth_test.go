@@ -64,12 +64,12 @@ func TestAuthLogin(t *testing.T) {
 		{"../alice", "secret", ""},
 		{"", "secret", ""},
 	} {
-		name, err := a.login(netip.Addr{}, c.user, c.password)
+		name, _, err := a.login(netip.Addr{}, c.user, c.password)
 		if name != c.name || (err == nil) != (c.name != "") || err != nil && !errors.Is(err, errAuthFailed) {
 			t.Errorf("login %q %q: %q, %v, want %q", c.user, c.password, name, err, c.name)
 		}
 	}
-	if _, err := a.login(netip.Addr{}, "alice", strings.Repeat("s", 73)); !strings.Contains(err.Error(), "73 bytes") {
+	if _, _, err := a.login(netip.Addr{}, "alice", strings.Repeat("s", 73)); !strings.Contains(err.Error(), "73 bytes") {
 		t.Errorf("the reason is missing: %v", err)
 	}
 	if !a.exists("bob") || a.exists("carol") {
@@ -83,7 +83,7 @@ func TestAuthLogin(t *testing.T) {
 func TestAuthReload(t *testing.T) {
 	a := testAuth(t, "alice")
 	login := func(password string) error {
-		_, err := a.login(netip.Addr{}, "alice", password)
+		_, _, err := a.login(netip.Addr{}, "alice", password)
 		return err
 	}
 	if err := login("secret"); err != nil {
@@ -118,13 +118,13 @@ func TestAuthReload(t *testing.T) {
 // take half a minute.
 func TestAuthRemembers(t *testing.T) {
 	a := testAuth(t, "alice")
-	if _, err := a.login(netip.Addr{}, "alice", "secret"); err != nil {
+	if _, _, err := a.login(netip.Addr{}, "alice", "secret"); err != nil {
 		t.Fatal(err)
 	}
 	for range cap(a.hashing) {
 		a.hashing <- struct{}{} // a bcrypt would wait for ever
 	}
-	if _, err := a.login(netip.MustParseAddr("10.0.0.1"), "alice", "secret"); err != nil {
+	if _, _, err := a.login(netip.MustParseAddr("10.0.0.1"), "alice", "secret"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -141,7 +141,7 @@ func TestAuthFirstLogin(t *testing.T) {
 	if _, err := os.Stat(a.settings.firstLogin); err != nil {
 		t.Errorf("a failed login removed the file: %v", err)
 	}
-	if _, err := a.login(netip.Addr{}, "bob", "other"); err != nil {
+	if _, _, err := a.login(netip.Addr{}, "bob", "other"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(a.settings.firstLogin); err != nil {
@@ -156,7 +156,7 @@ func TestAuthFirstLogin(t *testing.T) {
 func TestAuthThrottle(t *testing.T) {
 	guess := func(a *auth, addr, user, password string) (time.Duration, error) {
 		start := time.Now()
-		_, err := a.login(netip.MustParseAddr(addr), user, password)
+		_, _, err := a.login(netip.MustParseAddr(addr), user, password)
 		return time.Since(start), err
 	}
 	t.Run("address", func(t *testing.T) {

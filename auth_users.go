@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/pbkdf2"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -42,6 +41,7 @@ const (
 type authFile struct {
 	users map[string]*authUser
 	scram bool            // all of them can log in by SCRAM
+	apps  bool            // there are app passwords
 	kinds []authScramKind // of the keys of all who can, by their names
 	cost  int             // the largest of the hashes: what an unknown user costs
 	info  os.FileInfo     // of the file that was read; nil if there was none
@@ -55,6 +55,7 @@ type authUser struct {
 	credentials []authCredential // named ones, from the extra fields
 	scramFor    string           // the password that the SCRAM keys are of
 	locked      bool             // nothing lets the user in
+	apps        []authApp
 }
 
 type authCredential struct{ name, scheme, value string }
@@ -87,6 +88,7 @@ func (f *authFile) load(path string) error {
 	*f = authFile{users: users, cost: authCost, info: info, racy: age.Abs() < authSettled, scram: len(users) > 0}
 	for _, name := range slices.Sorted(maps.Keys(users)) {
 		u := users[name]
+		f.apps = f.apps || len(u.apps) > 0
 		keys := u.scramKeys()
 		if f.scram = f.scram && (u.hash == "" || keys != nil); keys != nil {
 			f.kinds = append(f.kinds, authScramKind{len(keys.salt), keys.iterations})
@@ -160,7 +162,9 @@ func authParseUser(line string) (*authUser, error) {
 	u := &authUser{name: name}
 	if len(fields) > authExtraField {
 		// Dovecot, too, takes colons after the seventh as part of the extra fields.
-		for _, extra := range strings.Fields(strings.Join(fields[authExtraField:], ":")) {
+		extras := strings.Fields(strings.Join(fields[authExtraField:], ":"))
+		u.apps = authAppsOf(extras)
+		for _, extra := range extras {
 			key, value, _ := strings.Cut(extra, "=")
 			if key+"=" == authScramForField {
 				u.scramFor = value
@@ -237,6 +241,28 @@ func authPassword(path, user, password string) error {
 		line, err := authSetPassword(lines[at], password)
 		lines[at] = line
 		return lines, err
+	})
+}
+
+// authEditFields changes the extra fields of a user's line.
+func authEditFields(path, user string, edit func(u *authUser, fields []string) ([]string, error)) error {
+	return authEdit(path, user, func(lines []string, at int, name string) ([]string, error) {
+		if at < 0 {
+			return nil, fmt.Errorf("%q: %w", name, errAuthNoUser)
+		}
+		line := strings.TrimRight(lines[at], "\r")
+		u, _ := authParseUser(line) // one who cannot log in by the password has apps all the same
+		parts := strings.SplitN(line, ":", authExtraField+1)
+		for len(parts) <= authExtraField {
+			parts = append(parts, "")
+		}
+		fields, err := edit(u, strings.Fields(parts[authExtraField]))
+		if err != nil {
+			return nil, err
+		}
+		parts[authExtraField] = strings.Join(fields, " ")
+		lines[at] = strings.Join(parts, ":")
+		return lines, nil
 	})
 }
 
@@ -384,7 +410,11 @@ func authSetPassword(line, password string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hashing a password: %w", err)
 	}
-	scram, err := authScram(password)
+	salt := authSalt()
+	if u, _ := authParseUser(strings.TrimRight(line, "\r")); u != nil && len(u.apps) > 0 {
+		salt = u.apps[0].keys.salt
+	}
+	scram, err := authScram(password, salt)
 	if err != nil {
 		return "", fmt.Errorf("hashing a password: %w", err)
 	}
@@ -409,9 +439,7 @@ const (
 
 // authScram gives what a server keeps of a password for SCRAM-SHA-256 (RFC 7677;
 // RFC 5802, section 3), as Dovecot writes it.
-func authScram(password string) (string, error) {
-	salt := make([]byte, authScramSalt)
-	rand.Read(salt) // never fails
+func authScram(password string, salt []byte) (string, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, authScramIterations, sha256.Size)
 	if err != nil {
 		return "", err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -20,7 +21,7 @@ func cmdCheck(line *cmdLine) error {
 	if err := line.none(); err != nil {
 		return err
 	}
-	check := &cmdChecking{line: line}
+	check := &cmdChecking{out: line.stdout}
 	c, err := line.load()
 	if err != nil {
 		return err // all findings of the configuration
@@ -34,28 +35,7 @@ func cmdCheck(line *cmdLine) error {
 			check.ok("lmtp: whoever reaches %s can send to all users, without a login", address)
 		}
 	}
-	check.report(serverCheckClock(c, time.Now()))
-	if said, err := serverCheckCert(c, time.Now()); err != nil {
-		check.report(err)
-	} else {
-		check.ok("certificate: %s", said)
-	}
-	if c.tls.clientCA != "" {
-		check.clientCA(c)
-	}
-	if c.oauth.keys != "" {
-		check.tokenKeys(c.oauth.keys)
-	}
-	check.directory(c.storage.path)
-	users := check.users(c.storage.users)
-	check.secret(c.tls.key)
-	check.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
-	check.secret(filepath.Join(c.storage.path, serverDirectory, "server.key"))
-	check.secret(filepath.Join(c.storage.path, serverDirectory, "secret"))
-	check.strangers(c.storage.path, users)
-	for _, user := range users {
-		check.maildirs(user, filepath.Join(c.storage.path, user))
-	}
+	check.box(c)
 	if check.err != nil {
 		return check.err
 	}
@@ -67,14 +47,48 @@ func cmdCheck(line *cmdLine) error {
 	return check.err
 }
 
+// cmdFindings gives what check would find, but for the ports, which a running server has.
+func cmdFindings(c *config) []serverFinding {
+	check := &cmdChecking{out: io.Discard}
+	check.box(c)
+	return check.all
+}
+
+// box looks at all but the ports.
+func (k *cmdChecking) box(c *config) {
+	k.report(serverCheckClock(c, time.Now()))
+	if said, err := serverCheckCert(c, time.Now()); err != nil {
+		k.report(err)
+	} else {
+		k.ok("certificate: %s", said)
+	}
+	if c.tls.clientCA != "" {
+		k.clientCA(c)
+	}
+	if c.oauth.keys != "" {
+		k.tokenKeys(c.oauth.keys)
+	}
+	k.directory(c.storage.path)
+	users := k.users(c.storage.users)
+	k.secret(c.tls.key)
+	k.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
+	k.secret(filepath.Join(c.storage.path, serverDirectory, "server.key"))
+	k.secret(filepath.Join(c.storage.path, serverDirectory, "secret"))
+	k.strangers(c.storage.path, users)
+	for _, user := range users {
+		k.maildirs(user, filepath.Join(c.storage.path, user))
+	}
+}
+
 type cmdChecking struct {
-	line     *cmdLine
+	out      io.Writer
 	findings int
+	all      []serverFinding
 	err      error // of writing
 }
 
 func (k *cmdChecking) ok(format string, args ...any) {
-	if _, err := fmt.Fprintf(k.line.stdout, format+"\n", args...); k.err == nil {
+	if _, err := fmt.Fprintf(k.out, format+"\n", args...); k.err == nil {
 		k.err = err
 	}
 }
@@ -82,7 +96,13 @@ func (k *cmdChecking) ok(format string, args ...any) {
 // found tells a finding. hint may be "".
 func (k *cmdChecking) found(hint, format string, args ...any) {
 	k.findings++
-	k.ok("FINDING "+format, args...)
+	what := fmt.Sprintf(format, args...)
+	if before, own, ok := strings.Cut(what, "\nhint: "); ok { // of an error that knows what to do
+		k.all = append(k.all, serverFinding{before, own})
+	} else {
+		k.all = append(k.all, serverFinding{what, hint})
+	}
+	k.ok("FINDING %s", what)
 	if hint != "" {
 		k.ok("hint: %s", hint)
 	}

@@ -86,6 +86,7 @@ type configIMAP struct {
 
 type configWeb struct {
 	networks []string // as smtp.trustedNetworks; none: those
+	admins   []string // users
 }
 
 // webNetworks are the networks that may see the page.
@@ -220,6 +221,7 @@ var configKeys = []configKey{
 	{"imap", "message_limit", func(c *config) any { return &c.imap.messageLimit }},
 	{"imap", "save_limit", func(c *config) any { return &c.imap.saveLimit }},
 	{"web", "networks", func(c *config) any { return &c.web.networks }},
+	{"web", "admins", func(c *config) any { return &c.web.admins }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},

@@ -53,6 +53,11 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkWithout(capabilities)
 	d.checkMessageLimits()
 	d.checkNetworks("web", "networks", c.web.networks)
+	for _, name := range c.web.admins {
+		if name == "" || name != strings.ToLower(name) || strings.Contains(name, "@") {
+			d.found(configPath("web", "admins"), fmt.Sprintf("[web] admins: %q is no user's name", name), `users' names are in lower case and have no @: admins = ["alice"]`)
+		}
+	}
 	d.checkMetadata()
 	d.checkWord("limits", "plaintext_auth", c.limits.plaintextAuth, "loopback", "always", "never")
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")

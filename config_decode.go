@@ -215,7 +215,7 @@ func configExample(key configKey) string {
 		}
 	}
 	examples := map[string]string{"hostname": "mail.example.org", "domains": "example.org", "lmtp": "127.0.0.1:24",
-		"cert": "cert.pem", "key": "key.pem", "prefix": "INBOX.", "shared": "Shared", "networks": "192.168.1.0/24", "without": "QRESYNC", "smtp": ":2526", "submission": ":2588", "submissions": ":2466"}
+		"cert": "cert.pem", "key": "key.pem", "prefix": "INBOX.", "shared": "Shared", "networks": "192.168.1.0/24", "admins": "alice", "without": "QRESYNC", "smtp": ":2526", "submission": ":2588", "submissions": ":2466"}
 	return examples[key.name]
 }
 

@@ -125,11 +125,11 @@ func (s *imapSession) login(user, password string) error {
 	if !s.mayLogin() {
 		return imapNo{imap.ResponseCodePrivacyRequired, "passwords are taken over TLS only"} // RFC 5530, section 3
 	}
-	name, err := s.door.auth.login(s.c.remoteAddr(), user, password)
+	name, app, err := s.door.auth.login(s.c.remoteAddr(), user, password)
 	if err != nil {
 		return s.loginFailed(user, err)
 	}
-	return s.loggedIn(name)
+	return s.loggedIn(name, app)
 }
 
 func (s *imapSession) loginFailed(user string, err error) error {
@@ -142,7 +142,7 @@ func (s *imapSession) loginFailed(user string, err error) error {
 }
 
 // loggedIn opens the mail of a user who has proved to be that.
-func (s *imapSession) loggedIn(name string) error {
+func (s *imapSession) loggedIn(name, app string) error {
 	tree, err := s.door.store.access(name, s.door.sharing())
 	if err != nil {
 		logCommandFailed(s.c.log, name, s.name, err)
@@ -150,7 +150,7 @@ func (s *imapSession) loggedIn(name string) error {
 	}
 	s.user, s.tree, s.state = name, tree, imapAuthenticated
 	s.c.timeout = imapAutologout
-	logLogin(s.c.log, name, s.name)
+	logLogin(s.c.log, name, s.name, app)
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
 }
 
@@ -219,7 +219,7 @@ func (s *imapSession) authenticate(x *authExchange, initial string, hasInitial b
 		case err != nil:
 			return s.loginFailed(x.user, err)
 		case x.name != "":
-			return s.loggedIn(x.name)
+			return s.loggedIn(x.name, x.app)
 		}
 		if response, err = s.saslStep(string(challenge), "", false); err != nil && x.failed != nil {
 			logLoginFailed(s.c.log, x.user, s.name, x.failed)

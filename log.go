@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 )
 
 // The log room says what happened, one function per fact, to log/slog. Every
@@ -45,13 +48,19 @@ func logAuthFirstLogin(log *slog.Logger, path string, err error) {
 	log.Info("first login: removed the file with the first password", "file", path)
 }
 
-// logLogin says that a user has logged in; how is the command that did it.
-func logLogin(log *slog.Logger, user, how string) {
+// logLogin says that a user has logged in; how is the command that did it, app the app password, if it was one.
+func logLogin(log *slog.Logger, user, how, app string) {
+	logTell(log, logFact{what: "login", user: user, how: how, app: app})
+	if app != "" {
+		log.Info("login", "user", user, "by", how, "app", app)
+		return
+	}
 	log.Info("login", "user", user, "by", how)
 }
 
 // logLoginFailed says that a login was refused; user is what the client called itself.
 func logLoginFailed(log *slog.Logger, user, how string, err error) {
+	logTell(log, logFact{what: "login failed", user: user, how: how, text: err.Error()})
 	log.Warn("login failed", "user", user[:min(len(user), 80)], "by", how, "err", err)
 }
 
@@ -78,6 +87,15 @@ func logSessionEnd(log *slog.Logger, user string, err error) {
 
 // logIMAPClient notes what a client says it is (RFC 2971), names and values in turn.
 func logIMAPClient(log *slog.Logger, user string, pairs []string) {
+	var words [2]string
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if at := slices.Index([]string{"name", "version"}, strings.ToLower(pairs[i])); at >= 0 {
+			words[at] = pairs[i+1]
+		}
+	}
+	if user != "" && words[0] != "" {
+		logTell(log, logFact{what: "client", user: user, text: strings.TrimSpace(words[0] + " " + words[1])})
+	}
 	log.Debug("IMAP client", "user", user, "id", pairs)
 }
 
@@ -102,16 +120,24 @@ func logDeliverAlias(log *slog.Logger, alias, target string) {
 
 // logDelivered says that a message is durably in the mailboxes of one recipient.
 func logDelivered(log *slog.Logger, id, sender, recipient string, size int64) {
+	logTell(log, logFact{what: "delivered", sender: sender, to: recipient, size: size})
 	log.Info("delivered", "id", id, "sender", sender, "recipient", recipient, "size", size)
 }
 
 // logRefused says that a sender or recipient was refused, and how.
 func logRefused(log *slog.Logger, command, arguments string, code int, text string) {
+	logTell(log, logFact{what: "refused", how: command + " " + arguments[:min(len(arguments), 300)], text: fmt.Sprint(code, " ", text)})
 	log.Info("refused", "command", command, "arguments", arguments[:min(len(arguments), 300)], "code", code, "text", text)
 }
 
 // logNotDelivered says that a message was not stored for one recipient; the client
 // was told.
 func logNotDelivered(log *slog.Logger, id, sender, recipient string, err error) {
+	logTell(log, logFact{what: "not delivered", sender: sender, to: recipient, text: err.Error()})
 	log.Warn("not delivered", "id", id, "sender", sender, "recipient", recipient, "err", err)
+}
+
+// logWebChange says what a user has changed on the page.
+func logWebChange(log *slog.Logger, user, what, whom string) {
+	log.Info("changed on the page", "user", user, "what", what, "whom", whom)
 }

@@ -92,3 +92,8 @@ func logServerFirstUser(log *slog.Logger, name, users, file string) {
 	}
 	log.Warn("made the first user, its password is in a file", "user", name, "users", users, "file", file)
 }
+
+// logServerLogins says that the record of logins cannot be kept.
+func logServerLogins(log *slog.Logger, err error) {
+	log.Error("the record of logins cannot be read or written", "err", err)
+}

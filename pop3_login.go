@@ -159,7 +159,7 @@ func (s *popSession) authenticate(x *authExchange, how, initial string, given bo
 		case err != nil:
 			return s.loginFailed(x.user, how, err)
 		case x.name != "":
-			return s.loggedIn(x.name, how)
+			return s.loggedIn(x.name, how, x.app)
 		}
 		if response, err = s.response(challenge, "", false); err != nil && x.failed != nil {
 			logLoginFailed(s.c.log, x.user, how, x.failed)
@@ -195,11 +195,11 @@ func (s *popSession) response(challenge []byte, initial string, given bool) ([]b
 }
 
 func (s *popSession) login(user, password, how string) error {
-	name, err := s.auth.login(s.c.remoteAddr(), user, password)
+	name, app, err := s.auth.login(s.c.remoteAddr(), user, password)
 	if err != nil {
 		return s.loginFailed(user, how, err)
 	}
-	return s.loggedIn(name, how)
+	return s.loggedIn(name, how, app)
 }
 
 func (s *popSession) loginFailed(user, how string, err error) error {
@@ -216,7 +216,7 @@ func (s *popSession) loginFailed(user, how string, err error) error {
 }
 
 // loggedIn opens the maildrop of a user who has proved to be that.
-func (s *popSession) loggedIn(name, how string) error {
+func (s *popSession) loggedIn(name, how, app string) error {
 	if s.lock != nil && !s.lock.take(name) { // RFC 2449, section 8.1.2
 		return popErr{"IN-USE", "another POP3 session has this mailbox open"}
 	}
@@ -232,7 +232,7 @@ func (s *popSession) loggedIn(name, how string) error {
 		return fmt.Errorf("opening the maildrop of %s: %w", name, err)
 	}
 	s.user, s.drop, s.state = name, drop, popTransaction
-	logLogin(s.c.log, name, how)
+	logLogin(s.c.log, name, how, app)
 	s.c.printf("+OK logged in")
 	return nil
 }

@@ -50,6 +50,7 @@ type serverSettings struct {
 	version string
 	clock   func() time.Time                // nil: time.Now
 	welcome func(text string) (bool, error) // shows the first user's password, if somebody is looking on
+	check   func(c *config) []serverFinding // looks for what is wrong; nil: nobody does
 }
 
 // server is a running Letterbox.
@@ -86,6 +87,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(), web: newWebState(),
 		listeners: map[string]*serverListener{}, sessions: map[*serverSession]struct{}{}, perAddress: map[netip.Addr]int{},
 		idle: make(chan struct{})}
+	s.log = logTelling(s.log, s.web.told)
 	c := settings.config
 	dir := filepath.Join(c.storage.path, serverDirectory)
 	for _, d := range []string{dir, filepath.Dir(c.storage.users)} {
@@ -107,6 +109,7 @@ func serverStart(settings serverSettings) (*server, error) {
 		}
 		return nil, err
 	}
+	s.readLogins()
 	s.accept(opened)
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
@@ -201,7 +204,8 @@ func (s *server) reload() error {
 // tick is what has to be done from time to time.
 func (s *server) tick() {
 	s.refresh()
-	s.store.sweep()      // looks at the clock itself
+	s.store.sweep() // looks at the clock itself
+	s.writeLogins()
 	debug.FreeOSMemory() // what a busy hour has left
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,6 +267,7 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 		}
 	}
 	s.store.close()
+	s.writeLogins()
 	s.clk.note()
 	logServerStopped(s.log, cut)
 	return cut

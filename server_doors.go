@@ -65,7 +65,7 @@ func (s *server) makeDoors(c *config) *serverDoors {
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix, shared: c.imap.shared,
 		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
 	d.webNetworks = c.webNetworks()
-	d.web = s.makeWeb(c, d)
+	d.web = s.makeWeb(c, d, a)
 	return d
 }
 

@@ -2,7 +2,11 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +15,7 @@ import (
 // What the page is told, and its address.
 
 // makeWeb makes the page's door.
-func (s *server) makeWeb(c *config, d *serverDoors) *webDoor {
+func (s *server) makeWeb(c *config, d *serverDoors, a *auth) *webDoor {
 	deliverer := d.smtp.deliverer
 	domains := c.domains
 	if len(domains) == 0 {
@@ -19,7 +23,44 @@ func (s *server) makeWeb(c *config, d *serverDoors) *webDoor {
 	}
 	return newWebDoor(s.web, webSettings{hostname: c.hostname, version: s.version, names: serverWebNames(c), domains: domains,
 		isOurs: deliverer.isOurs, networks: serverTrusted(d.webNetworks), listening: s.listening, addresses: serverOwnAddresses,
-		ca: s.certs.caCert, log: s.log})
+		ca: s.certs.caCert, log: s.log, auth: a, store: s.store, admins: c.web.admins, onDelete: c.pop3.onDelete,
+		aliases: c.aliases, now: s.clk.now, findings: func() []webFinding { return s.findings(c) }})
+}
+
+// serverFinding is something that is not as it should be, and what to do about it.
+type serverFinding struct{ what, hint string }
+
+// findings looks at the box as letterbox check does.
+func (s *server) findings(c *config) (findings []webFinding) {
+	if s.check == nil {
+		return nil
+	}
+	for _, f := range s.check(c) {
+		findings = append(findings, webFinding{f.what, f.hint})
+	}
+	return findings
+}
+
+// serverLoginsFile has which devices have logged in. It is written now and then, since flash wears, and is of use to people only.
+const serverLoginsFile = "logins"
+
+func (s *server) readLogins() {
+	text, err := os.ReadFile(filepath.Join(s.config.storage.path, serverDirectory, serverLoginsFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logServerLogins(s.log, err)
+	}
+	s.web.devices.read(text)
+}
+
+func (s *server) writeLogins() {
+	text := s.web.devices.text()
+	if text == nil {
+		return
+	}
+	if err := fileReplace(filepath.Join(s.config.storage.path, serverDirectory, serverLoginsFile), text, 0o600); err != nil {
+		s.web.devices.unwritten()
+		logServerLogins(s.log, err)
+	}
 }
 
 // serverWebNames are the names by which the page may be called. A name that somebody else can have

@@ -97,7 +97,7 @@ func (s *smtpSession) authenticate(x *authExchange, how, initial string) error {
 		case err != nil:
 			return s.loginFailed(x.user, how, err)
 		case x.name != "":
-			s.loggedIn(x.name, how)
+			s.loggedIn(x.name, how, x.app)
 			return nil
 		}
 		if response, err = s.response("", string(challenge)); err != nil && x.failed != nil {
@@ -161,17 +161,17 @@ func (s *smtpSession) response(initial, challenge string) ([]byte, error) {
 }
 
 func (s *smtpSession) login(user, password, how string) error {
-	name, err := s.door.auth.login(s.remoteAddr(), user, password)
+	name, app, err := s.door.auth.login(s.remoteAddr(), user, password)
 	if err != nil {
 		return s.loginFailed(user, how, err)
 	}
-	s.loggedIn(name, how)
+	s.loggedIn(name, how, app)
 	return nil
 }
 
-func (s *smtpSession) loggedIn(name, how string) {
+func (s *smtpSession) loggedIn(name, how, app string) {
 	s.user = name
-	logLogin(s.log, name, how)
+	logLogin(s.log, name, how, app)
 	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome")
 }
 

@@ -22,8 +22,8 @@ import (
 // The web room: the page. It knows HTTP, HTML, and in which form phones and mail programs want to
 // be told their settings. It knows no Maildir, no other door, and not where its settings come from.
 //
-//	new request --network--> --host--> --route--> public part
-//	                                      \--TLS--> the rest
+//	request --network--> --host--> --route--> public part
+//	                                  \--TLS--> --session--> --form--> a user's and the administrator's
 //
 //	web_public.go      what everybody sees, and the CA
 //	web_mail.go        the settings of mail programs
@@ -31,6 +31,12 @@ import (
 //	web_apple.go       the same for iPhones, iPads, Macs
 //	web_qr.go          QR codes
 //	web_page.go        templates
+//	web_session.go     who is logged in; forms that come from elsewhere
+//	web_login.go       logging in and out, passwords
+//	web_user.go        what a user sees
+//	web_device.go      which devices have logged in
+//	web_admin.go       what the administrator sees
+//	web_event.go       what has come in, and what was refused
 //
 // The public part is told in clear as well: a device has to get the CA before it can trust this
 // box. All that has to do with a login is for TLS only.
@@ -47,7 +53,18 @@ type webSettings struct {
 	addresses func() []string          // of this box, for others at home
 	ca        func() *x509.Certificate // this box's own; nil if there is none
 	log       *slog.Logger
+
+	auth     *auth
+	store    *mailboxStore
+	admins   []string
+	onDelete string              // of POP3
+	aliases  map[string][]string // as configured
+	now      func() time.Time    // zero while the clock is not believed
+	findings func() []webFinding // what is wrong with this box
 }
+
+// webFinding is something that is not as it should be, and what to do about it.
+type webFinding struct{ Text, Hint string }
 
 // webService is one port that is open.
 type webService struct {
@@ -62,12 +79,29 @@ type webDoor struct {
 	state *webState
 }
 
-// webState is what the page keeps from one configuration to the next.
+// webState is what the page keeps from one configuration to the next. It is safe for concurrent use.
 type webState struct {
 	visitors atomic.Int32 // connections
+	sessions webSessions
+	devices  webDevices
+	events   webEvents
 }
 
-func newWebState() *webState { return &webState{} }
+func newWebState() *webState {
+	s := &webState{}
+	s.sessions.all = map[webSessionKey]*webSession{}
+	return s
+}
+
+// told takes a fact of the log's.
+func (s *webState) told(fact logFact) {
+	switch fact.what {
+	case "login", "client":
+		s.devices.told(fact)
+	default:
+		s.events.told(fact)
+	}
+}
 
 func newWebDoor(state *webState, settings webSettings) *webDoor { return &webDoor{settings, state} }
 
@@ -136,36 +170,63 @@ func (l *webListener) end()           { l.once.Do(func() { close(l.closed) }) }
 func (l *webListener) Close() error   { return nil }
 func (l *webListener) Addr() net.Addr { return l.nc.LocalAddr() }
 
+// webWho says for whom a route is.
+type webWho int
+
+const (
+	webAll   webWho = iota // in clear as well
+	webTLS                 // whoever comes by TLS
+	webUser                // who has logged in
+	webAdmin               // and is an administrator
+)
+
 // webRoute is one path of the page. To add one: a row in webRoutes and its method.
 type webRoute struct {
 	path   string
 	method string // GET stands for HEAD, too
-	secure bool   // for TLS only
+	who    webWho
 	do     func(v *webVisit) error
 }
 
 var webRoutes = []webRoute{
-	{"/", "GET", false, (*webVisit).showHome},
-	{"/style.css", "GET", false, (*webVisit).showFile},
-	{"/icon.svg", "GET", false, (*webVisit).showFile},
-	{"/letterbox.crt", "GET", false, (*webVisit).showCA},
-	{"/letterbox.cer", "GET", false, (*webVisit).showCA},
-	{"/letterbox.pem", "GET", false, (*webVisit).showCA},
-	{"/letterbox.mobileconfig", "GET", false, (*webVisit).showApple},
-	{"/mail/config-v1.1.xml", "GET", false, (*webVisit).showAutoconfig},
-	{"/.well-known/autoconfig/mail/config-v1.1.xml", "GET", false, (*webVisit).showAutoconfig},
-	{webAutodiscoverPath, "POST", false, (*webVisit).showAutodiscover},
-	{webAutodiscoverPath, "GET", true, (*webVisit).showAutodiscover}, // Outlook follows where it leads
+	{"/", "GET", webAll, (*webVisit).showHome},
+	{"/style.css", "GET", webAll, (*webVisit).showFile},
+	{"/icon.svg", "GET", webAll, (*webVisit).showFile},
+	{"/letterbox.crt", "GET", webAll, (*webVisit).showCA},
+	{"/letterbox.cer", "GET", webAll, (*webVisit).showCA},
+	{"/letterbox.pem", "GET", webAll, (*webVisit).showCA},
+	{"/letterbox.mobileconfig", "GET", webAll, (*webVisit).showApple},
+	{"/mail/config-v1.1.xml", "GET", webAll, (*webVisit).showAutoconfig},
+	{"/.well-known/autoconfig/mail/config-v1.1.xml", "GET", webAll, (*webVisit).showAutoconfig},
+	{webAutodiscoverPath, "POST", webAll, (*webVisit).showAutodiscover},
+	{webAutodiscoverPath, "GET", webTLS, (*webVisit).showAutodiscover}, // Outlook follows where it leads
+	{"/login", "GET", webTLS, (*webVisit).showLogin},
+	{"/login", "POST", webTLS, (*webVisit).takeLogin},
+	{"/logout", "POST", webUser, (*webVisit).takeLogout},
+	{"/me", "GET", webUser, (*webVisit).showMe},
+	{"/me/devices", "GET", webUser, (*webVisit).showDevices},
+	{"/me/apps/add", "POST", webUser, (*webVisit).takeApp},
+	{"/me/apps/remove", "POST", webUser, (*webVisit).takeAppRemoval},
+	{"/me/password", "GET", webUser, (*webVisit).showPassword},
+	{"/me/password", "POST", webUser, (*webVisit).takePassword},
+	{"/admin", "GET", webAdmin, (*webVisit).showUsers},
+	{"/admin/user", "GET", webAdmin, (*webVisit).showUser},
+	{"/admin/user/add", "POST", webAdmin, (*webVisit).takeUser},
+	{"/admin/user/password", "POST", webAdmin, (*webVisit).takeUserPassword},
+	{"/admin/user/remove", "POST", webAdmin, (*webVisit).takeUserRemoval},
+	{"/admin/mail", "GET", webAdmin, (*webVisit).showEvents},
+	{"/admin/health", "GET", webAdmin, (*webVisit).showHealth},
 }
 
 // webVisit is one request.
 type webVisit struct {
 	*webDoor
-	w     http.ResponseWriter
-	r     *http.Request
-	route *webRoute
-	host  string     // that was asked for, without a port
-	from  netip.Addr // invalid: a unix socket
+	w       http.ResponseWriter
+	r       *http.Request
+	route   *webRoute
+	host    string      // that was asked for, without a port
+	from    netip.Addr  // invalid: a unix socket
+	session *webSession // nil: not logged in
 }
 
 // webRefusal is an error that the visitor is told.
@@ -240,10 +301,34 @@ func (v *webVisit) visit() error {
 	if err := v.find(); err != nil {
 		return err
 	}
-	if v.route.secure && v.r.TLS == nil {
+	if v.route.who > webAll && v.r.TLS == nil {
 		return v.toTLS()
 	}
+	if v.r.TLS != nil {
+		v.session = v.readSession()
+	}
+	if err := v.mayEnter(); err != nil {
+		return err
+	}
 	return v.route.do(v)
+}
+
+// mayEnter tells by an error that the route is not for this visitor.
+func (v *webVisit) mayEnter() error {
+	if v.route.who >= webUser && v.session == nil {
+		return webGo("/login")
+	}
+	if v.route.who == webAdmin && !v.isAdmin() {
+		return webRefusal{http.StatusForbidden, "This part of the page is for the administrator of this box."}
+	}
+	if v.route.method == "POST" && v.route.who > webAll {
+		return v.checkForm()
+	}
+	return nil
+}
+
+func (v *webVisit) isAdmin() bool {
+	return v.session != nil && slices.Contains(v.admins, v.session.user)
 }
 
 // find looks for the route.

@@ -18,20 +18,44 @@ var webFiles embed.FS
 
 // webTemplates are read when the first visitor comes: most of the time there is none.
 var webTemplates = sync.OnceValues(func() (*template.Template, error) {
-	return template.New("").Funcs(template.FuncMap{"bytes": webBytes, "plural": webPlural}).ParseFS(webFiles, "web/*.html")
+	return template.New("").Funcs(template.FuncMap{"bytes": webBytes, "plural": webPlural, "link": webLinkTo}).ParseFS(webFiles, "web/*.html")
 })
+
+// webLink is one of the links at the head of a page.
+type webLink struct {
+	To, Text string
+	Here     bool
+}
+
+func webLinkTo(to, text, path string) webLink { return webLink{to, text, to == path} }
 
 // webPage is what all pages have.
 type webPage struct {
 	Title   string
 	Box     string // its name
-	Secure  bool
+	Path    string
 	Login   string // where to log in; "" if that cannot be done
+	User    string // who has logged in; "" if nobody has
+	Admin   bool
+	Token   string // for forms
+	Notice  string // what was done
+	Problem string // what was not
 	Version string
 }
 
 func (v *webVisit) page(title string) webPage {
-	p := webPage{Title: title, Box: v.boxName(), Secure: v.r.TLS != nil, Version: v.version}
+	p := webPage{Title: title, Box: v.boxName(), Version: v.version}
+	if v.route != nil {
+		p.Path = v.route.path
+	}
+	if base := v.base("https"); v.r.TLS != nil {
+		p.Login = "/login"
+	} else if base != "" {
+		p.Login = base + "/login"
+	}
+	if v.session != nil {
+		p.User, p.Admin, p.Token, p.Notice = v.session.user, v.isAdmin(), v.session.token, v.state.sessions.takeNotice(v.session)
+	}
 	return p
 }
 

@@ -25,7 +25,6 @@ type webHome struct {
 	MailDomain  string
 	Addresses   []string
 	Fingerprint []string // of the CA, in lines; nil: it is nothing of ours
-	User        string   // for the settings of Apple's devices, if one was given
 	Standard    bool     // mail programs look for their settings on these ports
 }
 

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The life of app passwords: made, used for mail and not for the page, kept when the own password changes, removed.
+func TestAuthApp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	must(t, authAdd(path, "alice", "the own one"))
+	must(t, authAdd(path, "bob", "secret"))
+	text, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, []byte(strings.Replace(string(text), "scram=", "userdb_mail=x app.odd=1 app.%zz={SCRAM-SHA-256}1,a,b,c scram=", 1)), 0o600))
+	a, err := authOpen(authSettings{path: path, log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	passwords := map[string]string{}
+	names := []string{"Phone", "Anna's old PC. 2=ü{x}%", "tablet"}
+	for _, name := range names {
+		if passwords[name], err = a.addApp("alice", name, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(password, app string, want error) {
+		t.Helper()
+		for range 2 { // the second time from memory
+			name, got, err := a.login(netip.MustParseAddr("192.168.1.7"), "alice", password)
+			if !errors.Is(err, want) || want == nil && (name != "alice" || got != app) {
+				t.Errorf("%q, %q, %v; want %q, %v", name, got, err, app, want)
+			}
+		}
+	}
+	scram := func(password string, want error) (app string) {
+		t.Helper()
+		c := testScramClient{user: "alice", password: password, flag: "n"}
+		_, first, _ := c.Start()
+		x, answer, err := a.scram(netip.MustParseAddr("192.168.1.7"), first, nil, false)
+		must(t, err)
+		final, err := c.Next(answer)
+		must(t, err)
+		name, answer, err := x.finish(final)
+		if !errors.Is(err, want) || want == nil && (name != "alice" || string(answer) != c.proved) {
+			t.Errorf("SCRAM: %q %v, want %v", name, err, want)
+		}
+		return x.app
+	}
+	check("the own one", "", nil)
+	for name, password := range passwords {
+		check(password, name, nil)
+		if app := scram(password, nil); app != name {
+			t.Errorf("SCRAM says %q, not %q", app, name)
+		}
+		if _, err := a.loginOwn(netip.MustParseAddr("192.168.1.7"), "alice", password); !errors.Is(err, errAuthFailed) {
+			t.Errorf("the page lets an app password in: %v", err)
+		}
+		if _, _, err := a.login(netip.MustParseAddr("192.168.1.7"), "bob", password); !errors.Is(err, errAuthFailed) {
+			t.Errorf("it is bob's as well: %v", err)
+		}
+	}
+	if app := scram("the own one", nil); app != "" {
+		t.Errorf("the own password is the app %q", app)
+	}
+	if name, err := a.loginOwn(netip.MustParseAddr("192.168.1.7"), "alice", "the own one"); err != nil || name != "alice" {
+		t.Errorf("the page: %q, %v", name, err)
+	}
+	apps, err := a.apps("alice")
+	if err != nil || len(apps) != 3 || apps[1].name != names[1] || apps[1].made != "2026-11-25" {
+		t.Errorf("%+v, %v", apps, err)
+	}
+
+	must(t, a.setPassword("alice", "another one"))
+	check("the own one", "", errAuthFailed)
+	scram("the own one", errAuthFailed)
+	check("another one", "", nil)
+	scram("another one", nil)
+	check(passwords["Phone"], "Phone", nil)
+	scram(passwords["Phone"], nil)
+
+	must(t, a.dropApp("alice", "Phone"))
+	a.throttle = newAuthThrottle()
+	check(passwords["Phone"], "", errAuthFailed)
+	scram(passwords["Phone"], errAuthFailed)
+	check(passwords["tablet"], "tablet", nil)
+	if text, err = os.ReadFile(path); err != nil || !strings.Contains(string(text), "userdb_mail=x app.odd=1 app.%zz={SCRAM-SHA-256}1,a,b,c ") ||
+		strings.Contains(string(text), "app.Phone") || strings.Contains(string(text), passwords["tablet"]) {
+		t.Errorf("%v:\n%s", err, text)
+	}
+	if findings, err := authFindings(path); err != nil || len(findings) > 0 {
+		t.Errorf("%v, %v", findings, err)
+	}
+}
+
+func TestAuthAppRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	must(t, os.WriteFile(path, []byte("alice:"+testHash("secret")+"\r\n"), 0o600)) // as htpasswd has it
+	a, err := authOpen(authSettings{path: path, log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	for _, name := range []string{"", "  ", "a\x01b", "a\u202eb", strings.Repeat("x", 41)} {
+		if _, err := a.addApp("alice", name, time.Time{}); !errors.Is(err, errAuthAppName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	_, err = a.addApp("alice", "Phone", time.Time{})
+	must(t, err)
+	for _, name := range []string{"pHONE", " Phone "} {
+		if _, err := a.addApp("alice", name, time.Time{}); !errors.Is(err, errAuthAppExists) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := a.addApp("alice", "x\n\nbob:x", time.Time{}); err != nil {
+		t.Errorf("white space: %v", err)
+	}
+	if names, err := a.users(); err != nil || len(names) != 1 {
+		t.Errorf("%v, %v", names, err)
+	}
+	for i := 2; i < authAppMost; i++ {
+		if _, err := a.addApp("alice", strings.Repeat("x", i), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.addApp("alice", "one more", time.Time{}); !errors.Is(err, errAuthAppMost) {
+		t.Errorf("one more: %v", err)
+	}
+	if err := a.dropApp("alice", "none"); !errors.Is(err, errAuthAppNone) {
+		t.Error(err)
+	}
+	if _, err := a.addApp("carol", "Phone", time.Time{}); !errors.Is(err, errAuthNoUser) {
+		t.Error(err)
+	}
+	if a.offersScram() {
+		t.Error("SCRAM is offered although alice's own password has no keys")
+	}
+}
