@@ -104,6 +104,7 @@ type configLimits struct {
 	memory                string // a size, or configAuto
 	quota                 configQuota
 	quotaMessages         int
+	quotaAdmins           []string
 }
 
 // configUser is what differs for one user; nil: as for all.
@@ -126,6 +127,12 @@ func (c *config) quota(user string) (bytes int64, messages int) {
 		messages = *own.quotaMessages
 	}
 	return int64(size), messages
+}
+
+// fixesQuota tells whether the file has limits of the user's own.
+func (c *config) fixesQuota(user string) bool {
+	own := c.users[user]
+	return own.quota != nil || own.quotaMessages != nil
 }
 
 const configAuto = "auto"
@@ -228,6 +235,7 @@ var configKeys = []configKey{
 	{"limits", "memory", func(c *config) any { return &c.limits.memory }},
 	{"limits", "quota", func(c *config) any { return &c.limits.quota }},
 	{"limits", "quota_messages", func(c *config) any { return &c.limits.quotaMessages }},
+	{"limits", "quota_admins", func(c *config) any { return &c.limits.quotaAdmins }},
 	{"legacy", "smtp", func(c *config) any { return &c.legacy.smtp }},
 	{"legacy", "submission", func(c *config) any { return &c.legacy.submission }},
 	{"legacy", "submissions", func(c *config) any { return &c.legacy.submissions }},

@@ -63,6 +63,11 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkLeast("limits", "connections", int64(c.limits.connections), 1, "1")
 	d.checkLeast("limits", "connections_per_address", int64(c.limits.connectionsPerAddress), 1, "1")
 	d.checkQuota(configPath("limits"), "[limits]", &c.limits.quota, &c.limits.quotaMessages)
+	for _, name := range c.limits.quotaAdmins {
+		if strings.ToLower(name) != name || name == "" || strings.ContainsAny(name, "@ ") {
+			d.found(configPath("limits", "quota_admins"), fmt.Sprintf("[limits] quota_admins: %q is no user's name", name), "write names as letterbox user list has them")
+		}
+	}
 	for name, own := range c.users {
 		d.checkQuota(configPath(configUsers, name), "[users."+configQuote(name)+"]", own.quota, own.quotaMessages)
 	}

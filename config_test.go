@@ -46,7 +46,7 @@ func TestConfigEmbeddedIsDefault(t *testing.T) {
 		t.Fatal(findings)
 	}
 	want := configDefault()
-	for _, list := range []*[]string{&want.domains, &want.listen.lmtp, &want.legacy.smtp, &want.legacy.submission, &want.legacy.submissions, &want.imap.without, &want.oauth.audience} {
+	for _, list := range []*[]string{&want.domains, &want.listen.lmtp, &want.legacy.smtp, &want.legacy.submission, &want.legacy.submissions, &want.imap.without, &want.oauth.audience, &want.limits.quotaAdmins} {
 		*list = nil
 	}
 	if !reflect.DeepEqual(c, want) {

@@ -44,6 +44,7 @@ type imapDoor struct {
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
 	shared      string // the first part of the names of others' mailboxes, "": they are not shown
 
+	quotaAdmins []string          // users who may set the limits of all
 	without     map[string]bool   // capabilities that are withheld, in capitals
 	annotations map[string]string // of the server, for all: /shared/...
 }
@@ -111,6 +112,7 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"MYRIGHTS":     {imapLoggedIn, false, false, (*imapSession).cmdMyRights},      // RFC 4314, section 3.5
 		"GETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdGetQuota},      // RFC 9208, section 4.1.1
 		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
+		"SETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdSetQuota},      // RFC 9208, section 4.1.3
 		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
 		"ESEARCH":      {imapLoggedIn, false, false, (*imapSession).cmdEsearch},       // RFC 7377, section 2
 		"NOTIFY":       {imapLoggedIn, false, false, (*imapSession).cmdNotify},        // RFC 5465, section 3.1

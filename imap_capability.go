@@ -71,6 +71,7 @@ var imapCapabilities = []imapCapability{
 	{name: "RIGHTS=kxte", states: imapLoggedIn, needs: "ACL"},
 	{name: "LIST-MYRIGHTS", states: imapLoggedIn, needs: "ACL"},
 	{name: "QUOTA", states: imapLoggedIn},
+	{name: "QUOTASET", states: imapLoggedIn, needs: "QUOTA", holds: (*imapSession).setsQuotas},
 	{name: "QUOTA=RES-STORAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "QUOTA=RES-MESSAGE", states: imapLoggedIn, needs: "QUOTA"},
 	{name: "SEARCH=FUZZY", states: imapLoggedIn},

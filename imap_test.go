@@ -28,6 +28,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 		users := strings.Fields(cmp.Or(dialogWith(dir, "users"), "alice bob"))
 		shared := &testImapShared{testAuth(t, users...), testStore(t, dir)}
 		testQuota(t, shared.store, dialogWith(dir, "quota"))
+		shared.store.fixQuotas(func(user string) bool { return user == dialogWith(dir, "quota_fixed") })
 		testAuthClients(t, shared.auth, dialogWith(dir, "client_ca"))
 		testAuthTokens(t, shared.auth, dialogWith(dir, "oauth"))
 		return shared
@@ -48,6 +49,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 		d.annotations["/shared/comment"] = comment
 	}
 	d.plaintext = authPlaintext(cmp.Or(dialogWith(dir, "plaintext"), string(d.plaintext)))
+	d.quotaAdmins = strings.Fields(dialogWith(dir, "quota_admins"))
 	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
 	d.limit, _ = strconv.Atoi(cmp.Or(dialogWith(dir, "message_limit"), "10000000"))
 	d.saveLimit, _ = strconv.Atoi(dialogWith(dir, "save_limit"))

@@ -74,6 +74,11 @@ func logAuthFileBad(log *slog.Logger, path string, err error) {
 	log.Error("the changed file cannot be used", "file", path, "err", err)
 }
 
+// logIMAPQuotaSet says that a user has set how much mail another may have.
+func logIMAPQuotaSet(log *slog.Logger, by, user string, bytes, messages int64) {
+	log.Info("limits set", "by", by, "user", user, "bytes", bytes, "messages", messages)
+}
+
 // logCommandFailed says that a command failed for a reason that is ours: the client
 // hears only that it happened.
 func logCommandFailed(log *slog.Logger, user, command string, err error) {

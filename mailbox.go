@@ -66,13 +66,14 @@ type mailboxStore struct {
 	instance uint64 // low bits of every mod-sequence that is made here
 	watcher  *mailboxWatcher
 
-	mu      sync.Mutex              // guards all below
-	trees   map[string]*mailboxTree // by user
-	folders map[string]*mailbox     // by path
-	idle    []*mailbox              // loaded without a view, the longest idle first
-	memory  int64                   // of the process, in bytes, that is not to be exceeded
-	summary mailboxSummaryBudget
-	quotaOf func(user string) mailboxQuota // nil: nobody has limits
+	mu         sync.Mutex              // guards all below
+	trees      map[string]*mailboxTree // by user
+	folders    map[string]*mailbox     // by path
+	idle       []*mailbox              // loaded without a view, the longest idle first
+	memory     int64                   // of the process, in bytes, that is not to be exceeded
+	summary    mailboxSummaryBudget
+	quotaOf    func(user string) mailboxQuota // nil: nobody has limits
+	quotaFixed func(user string) bool         // whose limits cannot be set; nil: nobody's
 
 	signer mailboxSigner // has a mutex of its own
 	acls   mailboxACLs   // likewise

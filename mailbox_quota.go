@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"sync"
 	"time"
 )
 
-// How much mail a user may have, and has. The limits come from the configuration; what there
+// How much mail a user may have, and has. The limits come from the configuration, or were set for the user; what there
 // is, maildirsize says (maildir_quota.go). All folders of a user count, and a hard link as
 // much as a file.
 
@@ -40,15 +41,47 @@ func (st *mailboxStore) limitQuotas(of func(user string) mailboxQuota) {
 // limits are what the user may have.
 func (t *mailboxTree) limits() mailboxQuota { return t.st.limitsOf(t.user) }
 
+// fixQuotas says whose limits are not to be set otherwise.
+func (st *mailboxStore) fixQuotas(fixed func(user string) bool) {
+	st.mu.Lock()
+	st.quotaFixed = fixed
+	st.mu.Unlock()
+}
+
 // limitsOf is limits of a user whose folders are not opened.
 func (st *mailboxStore) limitsOf(user string) mailboxQuota {
 	st.mu.Lock()
-	of := st.quotaOf
+	of, fixed := st.quotaOf, st.quotaFixed
 	st.mu.Unlock()
+	if fixed == nil || !fixed(user) {
+		set, err := maildirReadLimits(filepath.Join(st.root, user))
+		if err == nil {
+			return mailboxQuota(set)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			logMailboxTrouble(st.log, user, "the limits that were set", err) // the others count
+		}
+	}
 	if of == nil {
 		return mailboxQuota{}
 	}
 	return of(user)
+}
+
+// errMailboxQuotaFixed says that a user's limits cannot be set.
+var errMailboxQuotaFixed = errors.New("the configuration says what this user may have")
+
+// setLimits sets what the user may have, in place of what the configuration has for all.
+func (t *mailboxTree) setLimits(limits mailboxQuota) error {
+	t.st.mu.Lock()
+	fixed := t.st.quotaFixed
+	t.st.mu.Unlock()
+	if fixed != nil && fixed(t.user) {
+		return errMailboxQuotaFixed
+	}
+	if err := maildirWriteLimits(t.root, maildirTotals(limits)); err != nil {
+		return mailboxError(fmt.Errorf("setting the limits of %s: %w", t.user, err))
+	}
+	return nil
 }
 
 // counts tells whether the user's mail is counted: there are limits, or another server has left a maildirsize.

@@ -277,3 +277,26 @@ func maildirWriteSum(root string, sum maildirQuotaSum) error {
 	}
 	return r.commitUnsynced()
 }
+
+// The file letterbox-quota in a user's root has limits that were set for the user and do not come from the
+// configuration, in one line as the first of maildirsize; an empty line is no limit. It is made durable, and is part
+// of a backup: maildirsize may be lost, and other programs write their own limits into it.
+const maildirLimitsName = "letterbox-quota"
+
+// maildirReadLimits gives the limits that were set; fs.ErrNotExist if none were.
+func maildirReadLimits(root string) (limits maildirTotals, err error) {
+	text, err := os.ReadFile(filepath.Join(root, maildirLimitsName))
+	if err != nil {
+		return limits, err
+	}
+	limits, ok := maildirParseLimits(string(text))
+	if !ok {
+		return limits, errors.New("letterbox-quota is broken")
+	}
+	return limits, nil
+}
+
+// maildirWriteLimits sets limits. They are durable when it returns.
+func maildirWriteLimits(root string, limits maildirTotals) error {
+	return fileReplace(filepath.Join(root, maildirLimitsName), limits.appendTo(nil), maildirFileMode)
+}

@@ -28,7 +28,7 @@ type serverDoors struct {
 }
 
 func (s *server) makeDoors(c *config) *serverDoors {
-	s.store.limitQuotas(serverQuotas(c))
+	serverLimit(s.store, c)
 	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
 		modern: s.certs.modern, clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
@@ -63,7 +63,7 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	}
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttlsClients, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix, shared: c.imap.shared,
-		without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
+		quotaAdmins: c.limits.quotaAdmins, without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
 	d.webNetworks = c.webNetworks()
 	d.web = s.makeWeb(c, d, a)
 	return d

@@ -21,7 +21,7 @@ func serverOpenStore(c *config, log *slog.Logger) (*mailboxStore, error) {
 		return nil, err
 	}
 	st.limitMemory(serverMemoryLeast)
-	st.limitQuotas(serverQuotas(c))
+	serverLimit(st, c)
 	return st, nil
 }
 
@@ -32,6 +32,12 @@ func serverStoreSettings(c *config) mailboxSettings {
 		settings.inbox = []string{popHidden}
 	}
 	return settings
+}
+
+// serverLimit says what each user may have, and for whom nothing else can be set.
+func serverLimit(st *mailboxStore, c *config) {
+	st.limitQuotas(serverQuotas(c))
+	st.fixQuotas(c.fixesQuota)
 }
 
 // serverQuotas says what each user may have.
