@@ -29,6 +29,10 @@ const cmdUsage = `usage:
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
   letterbox import -user NAME [-folder NAME] SOURCE     mail from an mbox file, a Maildir, a directory of .eml files
+  letterbox export -user NAME [-folder NAME] -format mbox|zip FILE     FILE may be - for the standard output
+  letterbox backup [-keep N] DIR                        a snapshot of everything
+  letterbox restore DIR                                 what snapshots there are
+  letterbox restore -user NAME [-snapshot NAME] [-folder NAME] [-message ID|WORDS] [-to FOLDER] [-list] [-all] DIR
   letterbox version
 
 Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-in one with its data in ./data.
@@ -41,11 +45,17 @@ var cmdCommands = map[string]func(line *cmdLine) error{
 	"check":   cmdCheck,
 	"version": cmdVersion,
 	"import":  cmdImport,
+	"export":  cmdExport,
+	"backup":  cmdBackup,
+	"restore": cmdRestore,
 }
 
 // cmdOptions are the flags of single subcommands, which stand after its name.
 var cmdOptions = map[string]func(line *cmdLine, flags *flag.FlagSet){
-	"import": cmdImportFlags,
+	"import":  cmdImportFlags,
+	"export":  cmdExportFlags,
+	"backup":  cmdBackupFlags,
+	"restore": cmdRestoreFlags,
 }
 
 // cmdWrong is a command line that cannot be meant.

@@ -19,7 +19,12 @@ import (
 )
 
 // cmdTransferFlags are those of import, export, backup and restore.
-type cmdTransferFlags struct{ user, folder string }
+type cmdTransferFlags struct {
+	user, folder, format, snapshot, message, to string
+
+	keep      int
+	list, all bool
+}
 
 func cmdImportFlags(line *cmdLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.transfer.user, "user", "", "")
@@ -131,11 +136,7 @@ func cmdIsOwner(c *config) error {
 
 // cmdImported says what an import has done.
 func cmdImported(user string, n *transferCounts) string {
-	folders := "1 folder"
-	if len(n.folders) != 1 {
-		folders = fmt.Sprintf("%d folders", len(n.folders))
-	}
-	text := fmt.Sprintf("imported %s, %s, into %s of %s", cmdMessages(n.imported), cmdSize(n.bytes), folders, user)
+	text := fmt.Sprintf("imported %s, %s, into %s of %s", cmdMessages(n.imported), cmdSize(n.bytes), cmdFolders(len(n.folders)), user)
 	if n.kept {
 		text += "; mail programs that knew it elsewhere download nothing again"
 	}

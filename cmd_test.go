@@ -337,3 +337,95 @@ func TestCmdProgress(t *testing.T) {
 		}
 	}
 }
+
+// Export, backup and restore as they are typed.
+func TestCmdTransfer(t *testing.T) {
+	path := cmdTestConfig(t, "")
+	dir := filepath.Dir(path)
+	mail := filepath.Join(dir, "data/mail")
+	testLayOut(t, dir, map[string]string{
+		"mbox": "From a@b Mon Mar  2 10:00:00 2026\nFrom: a@b\nSubject: the bill\nMessage-ID: <1@x>\nStatus: RO\nX-Status: \nX-Keywords: \n\n" +
+			"From a@b Mon Mar  2 10:00:01 2026\nFrom: c@d\nSubject: another =?utf-8?q?b=C3=ACll=1b?=\nMessage-ID: <2@x>\nStatus: O\nX-Status: \nX-Keywords: \n\n",
+		"data/mail/.letterbox/ca.key": "secret\n", "data/mail/.letterbox/clock.tmp1.1": "x",
+	})
+	if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, "alice"); code != 0 {
+		t.Fatal(said)
+	}
+	gone := func(pattern string) {
+		names, err := filepath.Glob(filepath.Join(mail, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %q, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			must(t, os.RemoveAll(name))
+		}
+	}
+	snapshot := ""
+	for _, step := range []struct {
+		args string
+		code int
+		said string
+	}{
+		{"import -user alice -folder Bills DIR/mbox", 0, "imported 2 messages"},
+		{"export -user alice DIR/out", 2, "-format is mbox or zip"},
+		{"export -user alice -format pst DIR/out", 2, "-format is mbox or zip"},
+		{"export -user alice -format mbox", 2, "export takes one file"},
+		{"export -user alice -format mbox DIR/out", 1, "hint: name it by -folder"},
+		{"export -user alice -folder None -format mbox DIR/out", 1, "None: no such folder"},
+		{"export -user alice -folder Bills -format mbox DIR/out", 0, "exported 2 messages from 1 folder of alice\n"},
+		{"export -user alice -folder Bills -format mbox DIR/out", 1, "hint: nothing is overwritten"},
+		{"export -user alice -folder Bills -format mbox -", 0, "From MAILER-DAEMON Mon Mar  2 10:00:00 2026\nFrom: a@b\n"},
+		{"export -user alice -format mbox DIR/tree/", 0, "exported 2 messages from 7 folders of alice\n"},
+		{"export -user alice -format zip DIR/out.zip", 0, "exported 2 messages from 7 folders of alice\n"},
+		{"backup", 2, "backup takes one directory"},
+		{"backup -keep -1 DIR/backup", 2, "-keep is a number"},
+		{"backup -keep x DIR/backup", 2, "invalid value"},
+		{"backup DIR/data/mail/backup", 1, "in the mail directory itself"},
+		{"restore DIR/none", 1, "no such file"},
+		{"backup DIR/backup", 0, ": 2 messages of 1 user, 2 of them linked, 0 bytes copied\nnote: the snapshot is on the same disk"},
+		{"restore DIR/backup", 0, "Z  alice\n"},
+		{"restore", 2, "restore takes the directory"},
+		{"restore -list DIR/backup", 2, "whose mail?"},
+		{"restore -user carol DIR/backup", 1, "there is no user carol"},
+		{"restore -user alice -snapshot 2000-01-01T00-00-00Z DIR/backup", 1, "hint: letterbox restore"},
+		{"restore -user alice -list DIR/backup", 0, "2026-03-02 10:00:01  Bills  c@d  another bìll?  <2@x>\n"},
+		{"restore -user alice -list -folder None DIR/backup", 1, "None in"},
+		{"restore -user alice DIR/backup", 0, "imported 0 messages, 0 bytes, into 0 folders of alice; there already: 2\n"},
+		{"gone alice/.Bills/cur/*", 0, ""},
+		{"restore -user alice -message BILL DIR/backup", 0, "imported 1 message"},
+		{"restore -user alice -message b DIR/backup", 1, "these are several messages"},
+		{"restore -user alice -message nothing DIR/backup", 1, "hint: -list shows all"},
+		{"restore -user alice -message <2@x> -to Restored DIR/backup", 0, "imported 1 message, 73 bytes, into 1 folder of alice\n"},
+		{"restore -user alice -message b -all DIR/backup", 0, "there already: 2"},
+		{"gone alice", 0, ""},
+		{"restore -user alice DIR/backup", 0, "imported 2 messages, 0 bytes, into 1 folder of alice; mail programs that knew it elsewhere download nothing again\n"},
+	} {
+		if pattern, ok := strings.CutPrefix(step.args, "gone "); ok {
+			gone(pattern)
+			continue
+		}
+		args := strings.Fields(strings.ReplaceAll(step.args, "DIR", dir))
+		code, said := cmdTest(t, "", append(args, "-config", path)...)
+		if code != step.code || !strings.Contains(said, step.said) {
+			t.Errorf("%s: exit code %d, want %d with %q:\n%s", step.args, code, step.code, step.said, said)
+		}
+		if rest, ok := strings.CutPrefix(said, "snapshot "); ok {
+			snapshot, _, _ = strings.Cut(rest, ": ")
+		}
+	}
+	for name, want := range map[string]string{"users": "alice:", "config.toml": "[listen]", "mail/.letterbox/ca.key": "secret"} {
+		text, err := os.ReadFile(filepath.Join(snapshot, name))
+		if err != nil || !strings.HasPrefix(string(text), want) {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+		if info, err := os.Stat(filepath.Join(snapshot, name)); err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v", name, info.Mode())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(snapshot, "mail/.letterbox/clock.tmp1.1")); err == nil {
+		t.Error("a temporary file is in the snapshot")
+	}
+	if out, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || !strings.HasSuffix(string(out), "X-Keywords: \n\n") {
+		t.Errorf("%q, %v", out, err)
+	}
+}

@@ -303,7 +303,7 @@ func transferCopyFile(from, to string) (size int64, err error) {
 	}
 	if err != nil {
 		os.Remove(to) // else it goes with the stage
-		return 0, fmt.Errorf("copying a message: %w", err)
+		return 0, fmt.Errorf("copying %s: %w", from, err)
 	}
 	return size, nil
 }

@@ -31,8 +31,9 @@ const (
 // transferMaildir is a Maildir with the folders below it.
 type transferMaildir struct {
 	root  string
-	only  string // a folder of it; "" for all
+	only  string // a folder of it, with those below; "" for all
 	below string // the folder that its INBOX is to be; "" for INBOX
+	flat  bool   // all its folders are to be that one
 }
 
 func (s *transferMaildir) committed() error { return nil }
@@ -64,13 +65,25 @@ func transferMaildirFolders(root string) ([]transferMaildirFolder, error) {
 	return list, nil
 }
 
-func (s *transferMaildir) each(ctx context.Context, im *transferImport) error {
+// folders lists those that are meant.
+func (s *transferMaildir) folders() ([]transferMaildirFolder, error) {
 	folders, err := transferMaildirFolders(s.root)
+	if err != nil || s.only == "" {
+		return folders, err
+	}
+	folders = slices.DeleteFunc(folders, func(f transferMaildirFolder) bool {
+		return f.name != s.only && !strings.HasPrefix(f.name, s.only+"/")
+	})
+	if len(folders) == 0 {
+		return nil, fmt.Errorf("%s in %s: %w", s.only, s.root, errMailboxNotFound)
+	}
+	return folders, nil
+}
+
+func (s *transferMaildir) each(ctx context.Context, im *transferImport) error {
+	folders, err := s.folders()
 	if err != nil {
 		return err
-	}
-	if s.only != "" {
-		folders = slices.DeleteFunc(folders, func(f transferMaildirFolder) bool { return f.name != s.only })
 	}
 	if im.counts.total == 0 {
 		for _, f := range folders {
@@ -152,7 +165,11 @@ func (s *transferMaildir) folder(ctx context.Context, im *transferImport, folder
 		info, err := f.Stat()
 		if err == nil {
 			base, bits, _, _ := maildirParse(name)
-			msg := &transferMessage{folder: transferBelow(s.below, folder.name), date: info.ModTime(), text: transferFile{f}}
+			into := transferBelow(s.below, folder.name)
+			if s.flat {
+				into = transferBelow(s.below, "INBOX")
+			}
+			msg := &transferMessage{folder: into, date: info.ModTime(), text: transferFile{f}}
 			msg.flags, msg.keywords = transferFlags(bits, names)
 			for _, word := range courier[base] {
 				if word = strings.TrimSpace(word); transferIsKeyword(word) {

@@ -262,8 +262,8 @@ func transferIsNumber(value string) bool {
 
 // takeStatus gives the header without the fields that are the file's. What they say it notes.
 func (msg *transferMboxMessage) takeStatus(header []byte) []byte {
-	kept, taken := header, map[string]string{}
-	for len(kept) > 0 {
+	kept, taken, order := header, map[string]string{}, ""
+	for len(kept) > 0 && order != " x-keywords x-status status" { // ours: what stands before is the message's
 		start := transferLastField(kept)
 		name, value := transferField(kept[start:])
 		plausible := transferMboxFields[name]
@@ -271,6 +271,7 @@ func (msg *transferMboxMessage) takeStatus(header []byte) []byte {
 			break
 		}
 		taken[name] = value
+		order += " " + name
 		kept = kept[:start]
 	}
 	delete(taken, "content-length")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -122,4 +123,50 @@ func FuzzTransferMbox(f *testing.F) {
 			}
 		}
 	})
+}
+
+// testMboxMessage is a message to be written.
+func testMboxMessage(text string, flags mailboxFlags, keywords ...string) *transferExported {
+	r := bufio.NewReader(strings.NewReader(text))
+	return &transferExported{mailboxMessage: mailboxMessage{flags: flags}, when: time.Unix(1772445600, 0), keywords: keywords, head: []byte(text), text: r}
+}
+
+// What is written is read again as it was, whatever it is, but for a last line without an end.
+func FuzzTransferMboxWrite(f *testing.F) {
+	for _, seed := range []string{"", "A: b\n", "A: b\r\n\r\nFrom x\r\n>From y\r\n\r\n", "\n\n", "Status: RO\nLines: 3\nX-Keywords: x\n\n", "From a@b Mon Mar  2 10:00:00 2026\n",
+		"X-Mozilla-Status: 0001\n\nx\n", "A: b\r\r\n\r\n\r", "Return-Path: <a@b>\nX-UID: 1\nContent-Length: 2\n\n"} {
+		f.Add([]byte(seed), uint32(mailboxFlagSeen))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, bits uint32) {
+		if len(text) > transferMboxHeader/2 || len(text) > 0 && text[len(text)-1] != '\n' {
+			return
+		}
+		flags := mailboxFlags(bits) & mailboxSystemFlags
+		var file bytes.Buffer
+		w := bufio.NewWriter(&file)
+		for range 2 {
+			must(t, transferWriteMbox(w, testMboxMessage(string(text), flags, "work")))
+		}
+		must(t, w.Flush())
+		got, err := testReadMbox(bytes.NewReader(file.Bytes()))
+		wire, _ := io.ReadAll(messageWireNULs(bytes.NewReader(text), 0, int64(len(text))))
+		want := fmt.Sprintf("2026-03-02T10:00:00Z %d work %q", flags, wire)
+		if err != nil || len(got) != 2 || got[0] != want || got[1] != want {
+			t.Errorf("%v: %q\nwant twice: %q\nfile: %q", err, got, want, file.Bytes())
+		}
+	})
+}
+
+// Lines longer than any buffer, with ends that are split between two.
+func TestTransferMboxWriteLong(t *testing.T) {
+	for more := range 3 {
+		text := "A: b\r\n\r\n" + strings.Repeat("x", transferMboxLine-1+more) + "\r\n" + strings.Repeat("y", transferMboxLine-more) + "\rz\r\n"
+		var file bytes.Buffer
+		w := bufio.NewWriter(&file)
+		must(t, transferWriteMbox(w, testMboxMessage(text, 0)))
+		must(t, w.Flush())
+		if got, err := testReadMbox(&file); err != nil || len(got) != 1 || got[0] != fmt.Sprintf("2026-03-02T10:00:00Z 0  %q", text) {
+			t.Errorf("%d: %v, %d messages", more, err, len(got))
+		}
+	}
 }
