@@ -503,13 +503,13 @@ func (sel *imapSelected) forget(expunged []uint32) {
 // tellFlags tells the flags of messages, UIDs ascending, and before them what
 // keywords there are if that is new.
 func (s *imapSession) tellFlags(uids []uint32) {
-	s.tellKeywords()
 	sel := s.selected
-	list := sel.view.uids()
+	list, messages := sel.view.uids(), sel.view.messages(uids)
+	s.tellKeywords()                                                                 // after the flags were looked at, which may have a keyword that is new
 	withUID := !s.uidOnly && (s.rev2 || s.byUID() || s.condstore || s.notify != nil) // RFC 5465, section 5.1; RFC 9051, section 6.4.9; RFC 7162, section 3.2.4
 	i := 0
 	var out []byte
-	for _, m := range sel.view.messages(uids) {
+	for _, m := range messages {
 		for i < len(list) && list[i] < m.uid {
 			i++
 		}

@@ -185,7 +185,6 @@ const (
 // run tells of the messages at spans. The only errors it returns are those that
 // end the connection; what befell single messages is in f.
 func (f *imapFetch) run(spans imapSpans) error {
-	f.keywords = f.view.keywords()
 	most := imapFetchBatch
 	switch {
 	case f.items.seen:
@@ -227,6 +226,7 @@ func (f *imapFetch) batch(at int, uids []uint32) error {
 	if f.items.seen && f.view.need(mailboxRightSeen) == nil { // RFC 4314, section 4
 		marked = f.markSeen(messages)
 	}
+	f.keywords = f.view.keywords() // after the flags, which may have a keyword that is new
 	var summaries []*messageSummary
 	if f.items.summary || f.items.lazy {
 		summaries = f.summaries(messages)

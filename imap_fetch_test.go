@@ -262,3 +262,35 @@ func imapTestPipe(t *testing.T, overTCP bool) (client, server net.Conn) {
 	t.Cleanup(func() { client.Close() })
 	return client, server
 }
+
+// A keyword that comes into use while FETCH is being told is told, too, with the mod-sequence that it gave.
+func TestImapFetchNewKeyword(t *testing.T) {
+	const count = 3 * imapFetchBatch
+	v := imapTestBox(t, count, testMail)
+	theirs, ours := net.Pipe()
+	defer theirs.Close()
+	c := newConn(ours, slog.New(slog.DiscardHandler), time.Minute)
+	s := &imapSession{door: &imapDoor{}, c: c, condstore: true, selected: &imapSelected{view: v}}
+	items, err := imapTestReader("(FLAGS MODSEQ)").readFetchItems(true)
+	must(t, err)
+	done := make(chan error, 1)
+	go func() {
+		err := s.newFetch(items).run(imapSpans{{0, count}})
+		done <- errors.Join(err, c.flush())
+		ours.Close()
+	}()
+	one := make([]byte, 1)
+	_, err = io.ReadFull(theirs, one) // it waits for the client to read on
+	must(t, err)
+	last := v.uids()[count-1:]
+	keyword, err := v.keywordFlags([]string{"$Late"})
+	must(t, err)
+	_, err = v.store(last, mailboxAdd, keyword, false, 0)
+	must(t, err)
+	rest, err := io.ReadAll(theirs)
+	must(t, errors.Join(err, <-done))
+	want := fmt.Sprintf(" $Late) MODSEQ (%d))\r\n", v.messages(last)[0].modSeq)
+	if !strings.HasSuffix(string(rest), want) {
+		t.Errorf("%q, want %q", rest[max(0, len(rest)-200):], want)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type stressMessage struct {
 	known   bool   // the flags were told
 	modSeq  uint64
 	touched bool // something was told of it by the command that runs
+	bare    bool // and last its mod-sequence without its flags: a silent STORE has changed them
 	gone    bool // an answer has left it out: it must be expunged next
 }
 
@@ -43,9 +45,18 @@ type stressClient struct {
 	id                       int
 	random                   *rand.Rand
 	condstore, qresync, rev2 bool
+	uidOnly                  bool // it knows no numbers: its list is sorted by UID, with what it does not know of yet behind
+	compress                 bool
+	notified                 bool // NOTIFY tells it of the other folders
 
 	nc       net.Conn
+	in       net.Conn // nc, or what comes out of it
+	out      io.Writer
 	r        *bufio.Reader
+	readOnly bool
+	next     string         // the folder that it is about to select
+	was      string         // the folder it had when it left
+	others   map[string]int // messages in other folders, as it was told
 	tags     int
 	lines    []string // the end of what was said
 	folder   string
@@ -86,15 +97,20 @@ func stressPair(t *testing.T) (theirs, ours net.Conn) {
 }
 
 func (c *stressClient) note(line string) {
-	c.lines = append(c.lines[max(0, len(c.lines)-60):], line[:min(len(line), 200)])
+	c.lines = append(c.lines[max(0, len(c.lines)-100):], line[:min(len(line), 200)])
 }
 
 func (c *stressClient) connect() {
 	theirs, ours := stressPair(c.w.t)
-	go c.w.door.serve(newConn(ours, slog.New(slog.DiscardHandler), time.Minute))
-	c.nc, c.r, c.list, c.folder = theirs, bufio.NewReader(theirs), nil, ""
+	door := *c.w.door
+	c.w.serving.Go(func() { door.serve(newConn(ours, slog.New(slog.DiscardHandler), time.Minute)) })
+	c.nc, c.in, c.out, c.r, c.list, c.folder = theirs, theirs, theirs, bufio.NewReader(theirs), nil, ""
 	c.line()
 	c.command(false, "LOGIN alice secret")
+	if c.compress {
+		c.command(false, "COMPRESS DEFLATE")
+		c.deflate()
+	}
 	if c.rev2 {
 		c.command(false, "ENABLE IMAP4rev2")
 	}
@@ -103,11 +119,42 @@ func (c *stressClient) connect() {
 	} else if c.condstore {
 		c.command(false, "ENABLE CONDSTORE")
 	}
+	if c.uidOnly {
+		c.command(false, "ENABLE UIDONLY")
+	}
+	if c.others = nil; c.notified {
+		c.others = map[string]int{}
+		c.command(false, "NOTIFY SET STATUS (SELECTED-DELAYED (MessageNew MessageExpunge FlagChange)) (PERSONAL (MessageNew MessageExpunge))")
+	}
+}
+
+// deflate goes on compressed. What comes out goes through a pipe, since a decompressor does not outlive a deadline.
+func (c *stressClient) deflate() {
+	d := newTestDeflated(c.w.t, c.nc)
+	out, in := net.Pipe()
+	go func() {
+		io.Copy(in, d) // ends as either is closed
+		in.Close()
+	}()
+	c.in, c.out, c.r = out, d, bufio.NewReader(out)
+}
+
+func (c *stressClient) leave() {
+	c.was = c.folder
+	c.nc.Close()
+	c.in.Close()
+}
+
+// deadline gives reading and writing some time.
+func (c *stressClient) deadline() {
+	end := time.Now().Add(stressPatience)
+	c.nc.SetDeadline(end)
+	c.in.SetReadDeadline(end)
 }
 
 // line reads one line, with the literals in it.
 func (c *stressClient) line() string {
-	c.nc.SetDeadline(time.Now().Add(stressPatience))
+	c.deadline()
 	line, err := c.tryLine()
 	if err != nil {
 		c.fail("%v", err)
@@ -147,8 +194,8 @@ func (c *stressClient) command(numbers bool, format string, args ...any) string 
 	text := fmt.Sprintf(format, args...)
 	c.note("C: " + tag + " " + text)
 	c.begin(numbers)
-	c.nc.SetDeadline(time.Now().Add(stressPatience))
-	if _, err := io.WriteString(c.nc, tag+" "+text+"\r\n"); err != nil {
+	c.deadline()
+	if _, err := io.WriteString(c.out, tag+" "+text+"\r\n"); err != nil {
 		c.fail("%v", err)
 	}
 	return c.finish(tag)
@@ -158,7 +205,7 @@ func (c *stressClient) begin(numbers bool) {
 	c.noExpunge, c.exists, c.expunged, c.earlier, c.found = numbers, 0, false, nil, nil
 	c.highSeen, c.highTold, c.appended, c.copied, c.modified = 0, 0, "", "", ""
 	for _, m := range c.list {
-		m.touched = false
+		m.touched, m.bare = false, false
 	}
 }
 
@@ -203,6 +250,8 @@ func (c *stressClient) codes(text string) {
 	code, _, _ = strings.Cut(code, "]")
 	name, value, _ := strings.Cut(code, " ")
 	switch name {
+	case "CLOSED":
+		c.closed()
 	case "HIGHESTMODSEQ":
 		c.highTold, _ = strconv.ParseUint(value, 10, 64)
 	case "UIDVALIDITY":
@@ -245,6 +294,11 @@ func (c *stressClient) untagged(line string) {
 	case "VANISHED":
 		c.vanished(words[2:])
 		return
+	case "STATUS":
+		if n, ok := stressBetween(strings.ReplaceAll(line, ")", " "), "(MESSAGES ", " "); ok && c.others != nil && len(words) > 2 {
+			c.others[words[2]], _ = strconv.Atoi(n)
+		}
+		return
 	}
 	n, err := strconv.Atoi(words[1])
 	if err != nil || len(words) < 3 {
@@ -260,16 +314,35 @@ func (c *stressClient) untagged(line string) {
 			c.list = append(c.list, &stressMessage{touched: true})
 		}
 	case "EXPUNGE":
-		if c.noExpunge || c.qresync || n < 1 || n > len(c.list) {
+		if c.noExpunge || c.qresync || c.uidOnly || n < 1 || n > len(c.list) {
 			c.fail("EXPUNGE of %d of %d is told here", n, len(c.list))
 		}
 		c.list, c.expunged = slices.Delete(c.list, n-1, n), true
 	case "FETCH":
-		if n < 1 || n > len(c.list) {
+		if n < 1 || n > len(c.list) || c.uidOnly {
 			c.fail("FETCH of %d of %d", n, len(c.list))
 		}
 		c.fetched(n, line)
+	case "UIDFETCH":
+		if !c.uidOnly {
+			c.fail("UIDFETCH, which was not asked for")
+		}
+		c.fetched(c.place(uint32(n))+1, line)
 	}
+}
+
+// place gives where a client that knows no numbers has a UID.
+func (c *stressClient) place(uid uint32) int {
+	at := slices.IndexFunc(c.list, func(m *stressMessage) bool { return m.uid == uid })
+	if at >= 0 {
+		return at
+	}
+	if at = slices.IndexFunc(c.list, func(m *stressMessage) bool { return m.uid == 0 }); at < 0 {
+		c.fail("UIDFETCH of %d, and all messages are known", uid)
+	}
+	c.list[at].uid = uid
+	slices.SortStableFunc(c.list, func(a, b *stressMessage) int { return cmp.Compare(a.uid-1, b.uid-1) })
+	return c.place(uid)
 }
 
 // stressSet reads a set that has no "*".
@@ -293,13 +366,13 @@ func (c *stressClient) vanished(words []string) {
 		c.earlier = append(c.earlier, stressSet(words[1])...)
 		return
 	}
-	if c.noExpunge || !c.qresync {
+	if c.noExpunge && !c.uidOnly || !c.qresync && !c.uidOnly {
 		c.fail("VANISHED is told here")
 	}
 	for _, uid := range stressSet(words[0]) {
 		i := slices.IndexFunc(c.list, func(m *stressMessage) bool { return m.uid == uid })
 		for at := 0; i < 0 && at < len(c.list); at++ { // one whose UID is not known yet
-			if c.list[at].uid > uid {
+			if c.list[at].uid > uid && !c.uidOnly {
 				break
 			}
 			if c.list[at].uid == 0 && !slices.ContainsFunc(c.list[at:], func(m *stressMessage) bool { return m.uid != 0 && m.uid < uid }) {
@@ -348,7 +421,9 @@ func (c *stressClient) fetched(n int, line string) {
 		}
 		m.modSeq, c.highSeen = modSeq, max(c.highSeen, modSeq)
 	}
+	m.bare = modSeq != 0
 	if value, ok := stressBetween(head, "FLAGS (", ")"); ok {
+		m.bare = false
 		flags := slices.DeleteFunc(strings.Fields(strings.ToLower(value)), func(flag string) bool { return flag == `\recent` })
 		slices.Sort(flags)
 		m.flags, m.known = strings.Join(flags, " "), true
@@ -358,6 +433,20 @@ func (c *stressClient) fetched(n int, line string) {
 	}
 	if _, text, ok := strings.Cut(body, "\r\n"); ok && m.uid != 0 {
 		c.text(m.uid, text, strings.HasPrefix(body, "]"))
+		if id, ok := stressBetween(head, "EMAILID (", ")"); ok {
+			c.is(stressMID(text), id)
+		}
+	}
+}
+
+// is holds a message's EMAILID against what others were told of it, or of a copy (RFC 8474, section 5.1).
+func (c *stressClient) is(mid, emailID string) {
+	c.w.mu.Lock()
+	before, told := c.w.emailIDs[mid]
+	c.w.emailIDs[mid] = emailID
+	c.w.mu.Unlock()
+	if told && before != emailID {
+		c.fail("%s has the EMAILID %s, and had %s", mid, emailID, before)
 	}
 }
 
@@ -389,13 +478,20 @@ func (c *stressClient) text(uid uint32, text string, whole bool) {
 
 // selects opens a mailbox, from a point that was kept if there is one.
 func (c *stressClient) selects(folder string, from *stressPoint) {
-	c.list, c.folder, c.highest = nil, folder, 0
+	if c.next = folder; c.folder == "" {
+		c.closed()
+	}
+	c.spare()
+	delete(c.others, folder)
+	delete(c.others, c.folder)
+	c.readOnly = c.random.IntN(8) == 0
+	verb := map[bool]string{false: "SELECT", true: "EXAMINE"}[c.readOnly]
 	if from == nil {
-		c.command(false, "SELECT %s", folder)
+		c.command(false, "%s %s", verb, folder)
 		c.refetch()
 		return
 	}
-	c.command(false, "SELECT %s (QRESYNC (%d %d))", folder, from.validity, from.modSeq)
+	c.command(false, "%s %s (QRESYNC (%d %d%s))", verb, folder, from.validity, from.modSeq, c.known(from))
 	if from.validity != c.validity {
 		c.fail("UIDVALIDITY was %d", from.validity)
 	}
@@ -403,27 +499,87 @@ func (c *stressClient) selects(folder string, from *stressPoint) {
 		c.refetch()
 		return
 	}
-	known := maps.Clone(from.messages)
-	for _, uid := range c.earlier {
-		delete(known, uid)
-	}
-	for _, m := range c.list {
-		if m.uid != 0 {
-			known[m.uid] = *m
-		}
-	}
-	uids := slices.Sorted(maps.Keys(known))
-	if len(uids) != len(c.list) {
-		c.fail("QRESYNC from %d leaves UIDs %d, and %d messages; what was kept, was so after\n%s\nand now", from.modSeq, uids, len(c.list), strings.Join(from.lines, "\n"))
-	}
+	uids, known := c.since(from)
 	for i, uid := range uids {
-		if c.list[i].uid != 0 && c.list[i].uid != uid {
+		if c.list[i].uid != 0 && c.list[i].uid != uid && !c.uidOnly {
 			c.fail("QRESYNC: message %d is %d or %d", i+1, c.list[i].uid, uid)
 		}
 		m := known[uid]
 		c.list[i] = &m
 	}
 	c.unchanged()
+}
+
+// closed is for when the mailbox that was selected is not any more: from here on it is about the next.
+func (c *stressClient) closed() {
+	c.begin(false)
+	c.list, c.folder, c.highest = nil, c.next, 0
+}
+
+// spare is for when the mailbox is left: what is gone need not be told any more.
+func (c *stressClient) spare() {
+	for _, m := range c.list {
+		m.gone = false
+	}
+}
+
+// known tells the server at random what the client has (RFC 7162, section 3.2.5): nothing, the UIDs and all
+// above, or these and the numbers of some.
+func (c *stressClient) known(from *stressPoint) string {
+	uids := slices.Sorted(maps.Keys(from.messages))
+	kind := c.random.IntN(3)
+	if kind == 0 || len(uids) == 0 {
+		return ""
+	}
+	last := uids[len(uids)-1]
+	known := fmt.Sprintf(" %s,%d:4294967295", imapAppendSet(nil, uids), last+1) // only of these UIDs it is told
+	if kind == 1 || c.uidOnly {
+		return known
+	}
+	var seqs, their []uint32
+	for i, uid := range uids {
+		if i == 0 || c.random.IntN(5) == 0 {
+			seqs, their = append(seqs, uint32(i+1)), append(their, uid)
+		}
+	}
+	return known + fmt.Sprintf(" (%s %s)", imapAppendSet(nil, seqs), imapAppendSet(nil, their))
+}
+
+// since gives what a mailbox has now, from what was kept and what was told: as many messages as there are.
+func (c *stressClient) since(from *stressPoint) (uids []uint32, known map[uint32]stressMessage) {
+	known = maps.Clone(from.messages)
+	for _, uid := range c.earlier {
+		delete(known, uid)
+	}
+	for _, m := range c.list {
+		if m.uid != 0 && m.touched {
+			known[m.uid] = *m
+		}
+	}
+	uids = slices.Sorted(maps.Keys(known))
+	if len(uids) != len(c.list) {
+		c.fail("from %d there are the UIDs %d, and %d messages; what was kept, was so after\n%s\nand now", from.modSeq, uids, len(c.list), strings.Join(from.lines, "\n"))
+	}
+	return uids, known
+}
+
+// changedSince asks in the selected mailbox for what has changed from a point on (RFC 7162, section 3.2.6).
+func (c *stressClient) changedSince() {
+	points := c.points[c.folder]
+	if len(points) == 0 {
+		return
+	}
+	from := &points[c.random.IntN(len(points))]
+	c.command(false, "UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE %d VANISHED)", from.modSeq)
+	if c.exists > 0 || c.expunged || slices.ContainsFunc(c.list, func(m *stressMessage) bool { return m.uid == 0 }) {
+		return // as in selects
+	}
+	uids, known := c.since(from)
+	for i, uid := range uids {
+		if m := known[uid]; c.list[i].uid != uid || c.list[i].known && c.list[i].flags != m.flags {
+			c.fail("message %d is %d with %q, and from %d it is %d with %q", i+1, c.list[i].uid, c.list[i].flags, from.modSeq, uid, m.flags)
+		}
+	}
 }
 
 // unchanged asks for all, and holds what has the same mod-sequence still against what it was: sameState
@@ -450,7 +606,7 @@ func (c *stressClient) refetch() {
 	if c.condstore {
 		items += " MODSEQ"
 	}
-	answer := c.command(true, "FETCH 1:* (%s)", items)
+	answer := c.command(!c.uidOnly, "%sFETCH 1:* (%s)", stressPrefix(c.uidOnly), items)
 	c.leftOut(answer, c.list)
 }
 
@@ -481,6 +637,16 @@ func (c *stressClient) agrees(truth map[uint32]string) bool {
 	return true
 }
 
+// wrongOther names a folder of which NOTIFY has told something that is not so.
+func (c *stressClient) wrongOther() string {
+	for folder, messages := range c.others {
+		if truth, _, _ := c.w.files(folder); folder != c.folder && len(truth) != messages {
+			return fmt.Sprintf("%s has %d messages, it was told %d", folder, len(truth), messages)
+		}
+	}
+	return ""
+}
+
 func (c *stressClient) picture() string {
 	var b strings.Builder
 	for _, m := range c.list {
@@ -495,20 +661,20 @@ func (c *stressClient) idle(enough func() bool) {
 	tag := fmt.Sprintf("t%d", c.tags)
 	c.note("C: " + tag + " IDLE")
 	c.begin(false)
-	c.nc.SetDeadline(time.Now().Add(stressPatience))
-	io.WriteString(c.nc, tag+" IDLE\r\n") // where this fails, so does reading
+	c.deadline()
+	io.WriteString(c.out, tag+" IDLE\r\n") // where this fails, so does reading
 	for line := c.line(); !strings.HasPrefix(line, "+"); line = c.line() {
 		c.untagged(line)
 	}
 	for !enough() {
-		c.nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		c.in.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		if _, err := c.r.Peek(1); errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}
 		c.untagged(c.line())
 	}
-	c.nc.SetDeadline(time.Now().Add(stressPatience))
+	c.deadline()
 	c.note("C: DONE")
-	io.WriteString(c.nc, "DONE\r\n") // likewise
+	io.WriteString(c.out, "DONE\r\n") // likewise
 	c.finish(tag)
 }

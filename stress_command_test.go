@@ -12,7 +12,11 @@ var stressFlags = []string{`\Seen`, `\Flagged`, `\Answered`, "$Work", `\Deleted`
 
 // something does one thing.
 func (c *stressClient) something() {
-	switch c.random.IntN(17) {
+	what := c.random.IntN(18)
+	if c.readOnly && what < 9 {
+		what += 9
+	}
+	switch what {
 	case 0, 1, 2, 3:
 		c.store()
 	case 4:
@@ -37,6 +41,8 @@ func (c *stressClient) something() {
 	case 16:
 		c.command(false, "NOOP")
 		c.remember()
+	case 17:
+		c.changedSince()
 	}
 	if slices.ContainsFunc(c.list, func(m *stressMessage) bool { return m.uid == 0 }) && c.random.IntN(3) > 0 {
 		c.refetch()
@@ -45,7 +51,7 @@ func (c *stressClient) something() {
 
 // some picks messages whose UID is known, and gives them as numbers or as UIDs.
 func (c *stressClient) some(most int) (picked []*stressMessage, byUID bool, set string) {
-	byUID = c.random.IntN(2) == 0
+	byUID = c.random.IntN(2) == 0 || c.uidOnly
 	var parts []string
 	for i, m := range c.list {
 		if m.uid == 0 || m.gone || len(picked) >= most || c.random.IntN(4) > 0 {
@@ -77,7 +83,7 @@ func (c *stressClient) learn(uids []uint32) {
 		return mid != "" || uid == 0
 	})
 	if len(unknown) > 0 {
-		c.command(false, "UID FETCH %s (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])", imapAppendSet(nil, unknown))
+		c.command(false, "UID FETCH %s (UID EMAILID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])", imapAppendSet(nil, unknown))
 	}
 }
 
@@ -121,9 +127,13 @@ func (c *stressClient) store() {
 			c.fail("UID %d was at %d, and the STORE was to change up to %d", m.uid, known[m.uid].modSeq, since)
 		}
 		if guard != "" && failed && m.modSeq <= since && slices.Contains(c.list, m) && !c.w.outside {
+			if !m.touched { // it was changed and then expunged
+				m.gone = true
+				continue
+			}
 			c.fail("UID %d is at %d, and MODIFIED although that is not above %d", m.uid, m.modSeq, since)
 		}
-		if silent && !failed && m.known && m.flags == known[m.uid].flags {
+		if silent && !failed && m.known && (m.bare || !c.condstore && m.flags == known[m.uid].flags) {
 			m.flags = stressApply(m.flags, op, flag)
 		}
 	}
@@ -186,6 +196,7 @@ func (c *stressClient) append() {
 	if len(uids) != len(mids) || !strings.HasPrefix(answer, "OK") {
 		c.fail("%s for %d messages", c.appended, len(mids))
 	}
+	c.brought(folder, len(uids))
 	for i, mid := range mids {
 		if before, ok := c.w.is(folder, uids[i], mid); !ok {
 			c.fail("APPENDUID %d, which was %s", uids[i], before)
@@ -215,6 +226,7 @@ func (c *stressClient) transfer() {
 	if len(from) != len(now) {
 		c.fail("COPYUID %s", c.copied)
 	}
+	c.brought(to, len(now))
 	for i, uid := range from {
 		if !slices.ContainsFunc(picked, func(m *stressMessage) bool { return m.uid == uid }) {
 			c.fail("COPYUID names %d, which it was not asked for", uid)
@@ -223,6 +235,13 @@ func (c *stressClient) transfer() {
 		if before, ok := c.w.is(to, now[i], mid); !ok {
 			c.fail("COPYUID makes %d of %s the UID %d in %s, which was %s", uid, mid, now[i], to, before)
 		}
+	}
+}
+
+// brought notes what the client has put into another folder itself, of which it is not told (RFC 5465, section 3.1).
+func (c *stressClient) brought(folder string, n int) {
+	if messages, told := c.others[folder]; told && folder != c.folder {
+		c.others[folder] = messages + n
 	}
 }
 
@@ -275,12 +294,11 @@ func (c *stressClient) search() {
 }
 
 func (c *stressClient) selectOther() {
-	c.remember()
-	c.list = nil // nothing is told any more
-	if c.random.IntN(2) == 0 {
-		c.command(false, "UNSELECT")
-	} else {
-		c.command(false, "CLOSE")
+	if c.remember(); c.random.IntN(3) > 0 {
+		c.spare()
+		c.command(false, "%s", []string{"UNSELECT", "CLOSE"}[c.random.IntN(2)])
+		delete(c.others, c.folder) // others may have been at work, of which it was not told
+		c.list, c.folder = nil, ""
 	}
 	c.selects(stressFolders[c.random.IntN(len(stressFolders))], nil)
 }
@@ -321,7 +339,7 @@ func (c *stressClient) resync() {
 		return
 	}
 	if c.random.IntN(2) == 0 {
-		c.nc.Close()
+		c.leave()
 		c.connect()
 	}
 	c.selects(folder, &points[c.random.IntN(len(points))])

@@ -23,15 +23,20 @@ import (
 // (stress_client_test.go) and every answer is held against that. In between all rest: then all clients'
 // pictures must be what lies in the files.
 //
+// Between two rounds the server may start anew, with what the index says or without.
+//
 //	go test -race -run TestStress . -stress 1h
 //	go test -run TestStress . -stress-seed 4711     # what each client tries is the same again; who is faster is not
 
 var (
-	stressTime = flag.Duration("stress", 0, "how long the stress test takes; 0: it does not run")
+	stressTime = flag.Duration("stress", 2*time.Second, "how long the stress test takes")
 	stressSeed = flag.Uint64("stress-seed", 0, "seed of the stress test; 0: a new one")
 )
 
-var stressFolders = []string{"INBOX", "Work", "Trash"}
+var (
+	stressFolders = []string{"INBOX", "Work", "Trash"}
+	stressDirs    = []string{"", ".Work", ".Trash"}
+)
 
 const (
 	stressClients  = 8
@@ -49,12 +54,15 @@ type stressWorld struct {
 	store   *mailboxStore
 	door    *imapDoor
 
-	mu     sync.Mutex // guards all below
-	texts  map[string]string
-	mids   map[stressUID]string // what is known of who is who
-	flags  map[stressModSeq]string
-	doomed map[string]bool // Message-IDs that somebody may have removed
-	acked  map[string]bool
+	serving sync.WaitGroup
+
+	mu       sync.Mutex // guards all below
+	texts    map[string]string
+	mids     map[stressUID]string // what is known of who is who
+	flags    map[stressModSeq]string
+	emailIDs map[string]string // by Message-ID
+	doomed   map[string]bool   // Message-IDs that somebody may have removed
+	acked    map[string]bool
 }
 
 // stressUID is a message by its UID, which no other ever has.
@@ -70,9 +78,6 @@ type stressModSeq struct {
 }
 
 func TestStress(t *testing.T) {
-	if *stressTime == 0 {
-		t.Skip("it runs as long as -stress says")
-	}
 	for _, outside := range []bool{false, true} {
 		t.Run(map[bool]string{false: "alone", true: "outside"}[outside], func(t *testing.T) { stress(t, outside) })
 	}
@@ -80,7 +85,7 @@ func TestStress(t *testing.T) {
 
 func stress(t *testing.T, outside bool) {
 	w := &stressWorld{t: t, dir: t.TempDir(), seed: cmp.Or(*stressSeed, uint64(time.Now().UnixNano())), outside: outside,
-		texts: map[string]string{}, mids: map[stressUID]string{}, flags: map[stressModSeq]string{},
+		texts: map[string]string{}, mids: map[stressUID]string{}, flags: map[stressModSeq]string{}, emailIDs: map[string]string{},
 		doomed: map[string]bool{}, acked: map[string]bool{}}
 	defer func() {
 		if t.Failed() {
@@ -88,10 +93,12 @@ func stress(t *testing.T, outside bool) {
 		}
 	}()
 	w.door = testImapDoor(t, w.dir)
-	w.store = w.door.store
+	w.start()
+	defer func() { w.store.close() }()
 	var clients []*stressClient
 	for i := range stressClients {
-		c := &stressClient{w: w, id: i, random: rand.New(rand.NewPCG(w.seed, uint64(i))), condstore: i%4 != 0, qresync: i%4 >= 2, rev2: i%3 == 1}
+		c := &stressClient{w: w, id: i, random: rand.New(rand.NewPCG(w.seed, uint64(i))), condstore: i%4 != 0, qresync: i%4 >= 2, rev2: i%3 == 1,
+			uidOnly: i == 3 || i == 4, compress: i%2 == 1, notified: i == 2 || i == 5}
 		clients = append(clients, c)
 		w.together(func() {
 			if c.connect(); i == 0 {
@@ -102,28 +109,84 @@ func stress(t *testing.T, outside bool) {
 			c.selects(stressFolders[i%len(stressFolders)], nil)
 		})
 	}
+	random := rand.New(rand.NewPCG(w.seed, 3000))
 	for round, end := 0, time.Now().Add(*stressTime/2); !t.Failed() && (round == 0 || time.Now().Before(end)); round++ {
-		var all []func()
-		for _, c := range clients {
-			all = append(all, func() {
-				for range stressOps {
-					if t.Failed() {
-						return
-					}
-					c.something()
-				}
-			})
-		}
-		all = append(all, func() { w.deliver(round) })
-		if outside {
-			all = append(all, func() { w.meddle(rand.New(rand.NewPCG(w.seed, uint64(1000+round)))) })
-		}
-		if w.together(all...); !t.Failed() {
-			w.settle(clients)
+		w.round(clients, round)
+		if !t.Failed() && random.IntN(3) == 0 {
+			w.restart(clients, random)
 		}
 	}
 	for _, c := range clients {
-		c.nc.Close()
+		c.leave()
+	}
+	w.serving.Wait()
+}
+
+// round lets all do something at the same time, and then rest.
+func (w *stressWorld) round(clients []*stressClient, round int) {
+	var all []func()
+	for _, c := range clients {
+		all = append(all, func() {
+			for range stressOps {
+				if w.t.Failed() {
+					return
+				}
+				c.something()
+			}
+		})
+	}
+	all = append(all, func() { w.deliver(round) })
+	if w.outside {
+		all = append(all, func() { w.meddle(rand.New(rand.NewPCG(w.seed, uint64(1000+round)))) })
+	}
+	if w.together(all...); !w.t.Failed() {
+		w.settle(clients)
+	}
+}
+
+// start begins with what is in the files.
+func (w *stressWorld) start() {
+	store, err := newMailboxStore(mailboxSettings{root: w.dir, now: time.Now, log: slog.New(slog.DiscardHandler), watch: true})
+	must(w.t, err)
+	w.store, w.door.store = store, store
+}
+
+// restart ends the server and begins anew, perhaps without what it had noted for itself. The clients come back
+// from where they left.
+func (w *stressWorld) restart(clients []*stressClient, random *rand.Rand) {
+	for _, c := range clients {
+		c.remember()
+		c.leave()
+	}
+	w.serving.Wait()
+	w.store.close()
+	for _, dir := range stressDirs {
+		if random.IntN(3) == 0 {
+			w.forget(dir)
+		}
+	}
+	w.start()
+	var all []func()
+	for _, c := range clients {
+		all = append(all, func() {
+			c.connect()
+			if points := c.points[c.was]; len(points) > 0 && random.IntN(4) > 0 {
+				c.selects(c.was, &points[len(points)-1])
+			} else {
+				c.selects(c.was, nil)
+			}
+		})
+	}
+	for _, f := range all { // one after another: random is not made for more
+		w.together(f)
+	}
+}
+
+// forget removes what the server has noted for itself of a folder.
+func (w *stressWorld) forget(dir string) {
+	names, _ := filepath.Glob(filepath.Join(w.dir, "alice", dir, "letterbox.index*"))
+	for _, name := range names {
+		os.Remove(name) // it may have gone already
 	}
 }
 
@@ -213,7 +276,10 @@ func (w *stressWorld) deliver(round int) {
 // meddle is another program: it delivers, changes flags and removes.
 func (w *stressWorld) meddle(random *rand.Rand) {
 	for n := range 30 {
-		dir := filepath.Join(w.dir, "alice", []string{"", ".Work", ".Trash"}[random.IntN(3)])
+		dir := filepath.Join(w.dir, "alice", stressDirs[random.IntN(3)])
+		if random.IntN(20) == 0 {
+			w.forget(stressDirs[random.IntN(3)])
+		}
 		if random.IntN(4) == 0 {
 			mid, text := w.text(random)
 			name := fmt.Sprintf("%d.M%dP1.other", time.Now().Unix(), random.IntN(1e6)*100+n)
@@ -319,11 +385,11 @@ func (w *stressWorld) settle(clients []*stressClient) {
 		all = append(all, func() {
 			c.idle(func() bool {
 				truth, _, complete := w.files(c.folder)
-				if complete && c.agrees(truth) {
+				if complete && c.agrees(truth) && c.wrongOther() == "" {
 					return true
 				}
 				if time.Now().After(end) {
-					c.fail("at rest it has %s, and in the files there is %v", c.picture(), truth)
+					c.fail("at rest it has %s, and in the files there is %v; %s", c.picture(), truth, c.wrongOther())
 				}
 				return false
 			})
