@@ -58,19 +58,35 @@ ssl_cert = <DIR/cert.pem
 ssl_key = <DIR/key.pem
 """
 
+# Folders of others, as far as they allow it.
+SHARED = """
+plugin {
+  acl = vfile
+  acl_shared_dict = file:DIR/shared
+}
+namespace shared {
+  type = shared
+  separator = /
+  prefix = Shared/%%u/
+  location = maildir:DIR/mail/%%u
+  list = children
+  subscriptions = no
+}
+"""
+
 
 def certificate(where):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
                     "-subj", "/CN=localhost", "-keyout", where + "/key.pem", "-out", where + "/cert.pem"], check=True, capture_output=True)
 
 
-def play(tests, source, where, dialogs, has="", quota="storage=1G", mechanisms="plain login scram-sha-256"):
+def play(tests, source, where, dialogs, has="", quota="storage=1G", mechanisms="plain login scram-sha-256", more=""):
     """Gives the differences, and the names of the dialogs that were played."""
     os.makedirs(where + "/mail")
     certificate(where)
     open(where + "/mail/dialog-scratch", "w").close()
-    extra = EXTRA.replace("DIR", where).replace("QUOTA", quota).replace("MECHANISMS", mechanisms)
-    dove = Dovecot(where + "/d", where + "/mail", extra=extra).start()
+    extra = (EXTRA + more).replace("DIR", where).replace("QUOTA", quota).replace("MECHANISMS", mechanisms)
+    dove = Dovecot(where + "/d", where + "/mail", users=("alice", "bob", "carol", "dave"), extra=extra).start()
     told = where + "/differences"
     open(told, "w").close()
     try:
@@ -122,7 +138,9 @@ def main():
         known = [Known(line.rstrip("\n")) for line in f if " | " in line and not line.startswith("#")]
     runs = [play(tests, source, where + "/imap", "^TestImapDialogs$", has="comment The box in the hall"),
             play(tests, source, where + "/pop3", "^TestPopDialogs$", has="uidl dovecot", mechanisms="plain"),
-            play(tests, source, where + "/quota", "^TestImapDialogs$/^quota$", has="quota 2048S,4C", quota="storage=2K:messages=4")]
+            play(tests, source, where + "/quota", "^TestImapDialogs$/^quota$", has="quota 2048S,4C", quota="storage=2K:messages=4"),
+            play(tests, source, where + "/acl", "^TestImapDialogs$/^acl", more=SHARED,
+                 has="users alice bob;users alice bob carol;users alice bob carol dave")]
     played, found = set(), []
     for differences, names in runs:
         played |= names
