@@ -15,7 +15,7 @@ import (
 
 // fileFault lets tests make any step on the way to the disk fail: it is called
 // before the step with its name ("create", "write", "sync", "rename", "link",
-// "syncdir") and the path, and what it returns is the step's error. nil in service.
+// "syncdir"; and "open", for reading) and the path, and what it returns is the step's error. nil in service.
 var fileFault atomic.Pointer[func(step, path string) error]
 
 // fileStep asks fileFault.
@@ -38,6 +38,9 @@ const fileReadPlain = syscall.O_RDONLY | syscall.O_CLOEXEC
 
 // fileOpen opens a file for reading. os.ErrNotExist if there is none.
 func fileOpen(path string) (*os.File, error) {
+	if err := fileStep("open", path); err != nil {
+		return nil, err
+	}
 	f, err := fileOpenAs(path, fileReadFlags, 0)
 	if errors.Is(err, syscall.EPERM) { // somebody else's file
 		f, err = fileOpenAs(path, fileReadPlain, 0)

@@ -44,6 +44,8 @@ type imapDoor struct {
 	prefix      string // before all mailbox names but INBOX: "" or "INBOX."
 	shared      string // the first part of the names of others' mailboxes, "": they are not shown
 
+	progressEach time.Duration // 0: imapProgressEach
+
 	quotaAdmins []string          // users who may set the limits of all
 	without     map[string]bool   // capabilities that are withheld, in capitals
 	annotations map[string]string // of the server, for all: /shared/...
@@ -168,6 +170,8 @@ type imapSession struct {
 	name   string // of the command that is running, such as "UID FETCH"
 	lowest uint32 // UID that it has dealt with, if it named more messages than it may; 0: it did not
 	bad    int    // bad commands before login
+
+	progress *imapProgress // of the command that is running, if that may take long; replaced whole
 }
 
 // imapSelected is the mailbox that is selected.
@@ -211,7 +215,7 @@ func (s *imapSession) serveOne() error {
 	if err := s.wait(); err != nil {
 		return err
 	}
-	s.tag, s.name, s.lowest = "*", "", 0
+	s.tag, s.name, s.lowest, s.progress = "*", "", 0, nil
 	err := s.r.next()
 	if errors.Is(err, errLineTooLong) {
 		s.tag = cmp.Or(s.r.tag, "*")

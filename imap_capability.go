@@ -77,6 +77,7 @@ var imapCapabilities = []imapCapability{
 	{name: "SEARCH=FUZZY", states: imapLoggedIn},
 	{name: "PARTIAL", states: imapLoggedIn},
 	{name: "UIDBATCHES", states: imapLoggedIn},
+	{name: "INPROGRESS", states: imapLoggedIn},
 	{name: "MESSAGELIMIT", states: imapLoggedIn, holds: func(s *imapSession) bool { return s.door.limit > 0 },
 		value: func(s *imapSession) string { return fmt.Sprintf("=%d", s.door.limit) }},
 	{name: "SAVELIMIT", states: imapLoggedIn, holds: func(s *imapSession) bool { return s.door.limit == 0 && s.door.saveLimit > 0 },

@@ -287,7 +287,7 @@ func (c *imapContext) sort(view *mailboxView, uids []uint32) ([]uint32, error) {
 	for i, uid := range uids {
 		hits[i] = imapUIDIndex(view.uids(), uid)
 	}
-	hits, err := imapSort(view, hits, slices.Clone(c.order), nil)
+	hits, err := imapSort(view, hits, slices.Clone(c.order), nil, nil)
 	sorted := make([]uint32, len(hits))
 	for i, hit := range hits {
 		sorted[i] = view.uids()[hit]

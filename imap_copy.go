@@ -48,7 +48,12 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	if !s.byUID() && len(s.selected.view.messages(uids)) < len(uids) {
 		return errMailboxExpunged // RFC 2180, section 4.4.1: all or nothing
 	}
-	copied, err := do(uids, to)
+	progress := s.begins(len(uids), 1)
+	view := s.selected.view
+	view.copied = func() { progress.done.Add(1) }
+	defer func() { view.copied = nil }()
+	var copied mailboxCopied
+	err = s.during(func() (err error) { copied, err = do(uids, to); return err })
 	if errors.Is(err, errMailboxNotFound) {
 		return s.noTarget(to)
 	} else if err != nil {

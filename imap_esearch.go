@@ -146,9 +146,10 @@ func (s *imapSession) esearch(search *imapSearch, ret imapSearchReturn, view *ma
 	if search.alone { // in several, no UID could say where it stopped
 		search.spans, lowest = s.limit(search.spans)
 	}
-	hits, err := search.find(ret.ends())
+	first, last := ret.ends()
+	hits, err := s.find(search, first, last)
 	if err == nil && ret.relevancy {
-		err = search.score(hits)
+		err = s.during(func() error { return search.score(hits) })
 	}
 	if err != nil {
 		return err

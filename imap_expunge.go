@@ -7,7 +7,7 @@ func (s *imapSession) cmdExpunge() error {
 	if err := s.r.readEnd(); err != nil {
 		return err
 	}
-	return s.selected.view.expunge(nil)
+	return s.during(func() error { return s.selected.view.expunge(nil) })
 }
 
 func (s *imapSession) cmdUIDExpunge() error {
@@ -40,7 +40,7 @@ func (s *imapSession) cmdUIDExpunge() error {
 			lowest = uids[0]
 		}
 	}
-	if err := view.expunge(uids); err != nil {
+	if err := s.during(func() error { return view.expunge(uids) }); err != nil {
 		return err
 	}
 	s.lowest = lowest

@@ -62,6 +62,7 @@ func (s *imapSession) cmdFetch() error {
 	s.tellKeywords()
 	f := s.newFetch(items)
 	f.changed, f.since = modifiers.changed, s.selected.view.since(modifiers.since)
+	f.progress = s.begins(spans.count(), 1)
 	if err := f.run(spans); err != nil {
 		return s.r.fail(err)
 	}
@@ -79,7 +80,7 @@ func (s *imapSession) cmdFetch() error {
 // newFetch prepares to tell items of messages of the selected mailbox.
 func (s *imapSession) newFetch(items *imapFetchItems) *imapFetch {
 	return &imapFetch{c: s.c, view: s.selected.view, items: items, last: &s.selected.last, rev2: s.rev2, utf8: s.utf8,
-		modSeqs: s.condstore, uidOnly: s.uidOnly, downwards: s.lowest > 0}
+		modSeqs: s.condstore, uidOnly: s.uidOnly, downwards: s.lowest > 0, during: s.during}
 }
 
 // has tells whether an item is among them.
@@ -149,6 +150,8 @@ type imapFetch struct {
 	utf8 bool // it takes UTF-8 in quotes
 
 	downwards bool // the last message is told first
+	during    func(work func() error) error
+	progress  *imapProgress // nil: nobody waits for long
 
 	uidOnly bool // messages are told by UID
 	modSeqs bool // the client knows of mod-sequences
@@ -196,6 +199,7 @@ func (f *imapFetch) run(spans imapSpans) error {
 		spans = slices.Clone(spans)
 		slices.Reverse(spans)
 	}
+	told := 0
 	for _, span := range spans {
 		for span.from < span.to {
 			n := min(most, span.to-span.from)
@@ -208,6 +212,9 @@ func (f *imapFetch) run(spans imapSpans) error {
 			}
 			if err := f.batch(from, f.view.uids()[from:from+n]); err != nil {
 				return err
+			}
+			if told += n; f.progress != nil {
+				f.progress.done.Store(int64(told))
 			}
 		}
 	}
@@ -291,6 +298,9 @@ func (f *imapFetch) give() error {
 	_, err := f.c.Write(f.out)
 	f.out = f.out[:0]
 	f.given++
+	if f.progress != nil { // what comes tells that it goes on
+		f.progress.delay()
+	}
 	return err
 }
 
@@ -336,14 +346,28 @@ func (f *imapFetch) summaries(messages []mailboxMessage) []*messageSummary {
 			missing = append(missing, i)
 		}
 	}
+	if len(missing) == 0 {
+		return list
+	}
 	errs := make([]error, len(missing))
-	imapParallel(len(missing), func(_, n int) {
-		i := missing[n]
-		var s *messageSummary
-		if s, errs[n] = f.view.readSummary(messages[i].uid); s != nil { // else what is known is still right
-			list[i] = s
-		}
-	})
+	read := func() error {
+		imapParallel(len(missing), func(_, n int) {
+			i := missing[n]
+			var s *messageSummary
+			if s, errs[n] = f.view.readSummary(messages[i].uid); s != nil { // else what is known is still right
+				list[i] = s
+			}
+			if f.progress != nil {
+				f.progress.done.Add(1)
+			}
+		})
+		return nil
+	}
+	if f.progress != nil {
+		f.during(read)
+	} else {
+		read()
+	}
 	for _, err := range errs {
 		f.fail(err)
 	}

@@ -32,7 +32,7 @@ func (s *imapSession) cmdSearch() error {
 	first, last := ret.ends()
 	hits, err := s.search(search, ret, first, last)
 	if err == nil && ret.relevancy {
-		err = search.score(hits)
+		err = s.during(func() error { return search.score(hits) })
 	}
 	if err != nil {
 		return err
@@ -58,12 +58,32 @@ func (s *imapSession) search(search *imapSearch, ret imapSearchReturn, first, la
 		return nil, s.limitRefusal(s.door.limit, 0) // RFC 9738, section 3.3: not to be had of a part
 	}
 	search.spans = spans
-	if hits, err = search.find(first, last); err != nil {
+	if hits, err = s.find(search, first, last); err != nil {
 		return nil, err
 	}
 	s.lowest = lowest
 	search.sign()
 	return hits, nil
+}
+
+// find is imapSearch.find, and tells the client how far it is.
+func (s *imapSession) find(search *imapSearch, first, last bool) (hits []int, err error) {
+	goal, p := search.spans.count(), s.progress
+	sorts := !strings.HasSuffix(s.name, "SEARCH")
+	switch {
+	case sorts:
+		p = s.begins(goal, 2) // what is found is looked at once more
+	case search.alone:
+		p = s.begins(goal, 1)
+	case p == nil: // one mailbox after the other
+		p = s.begins(0, 1)
+	}
+	search.progress = p
+	err = s.during(func() (err error) { hits, err = search.find(first, last); return err })
+	if sorts {
+		p.done.Store(int64(2*goal - len(hits))) // what was not found is done with
+	}
+	return hits, err
 }
 
 // imapSearch is a search under way.
@@ -82,7 +102,9 @@ type imapSearch struct {
 	workers [imapWorkersMost]imapSearchWorker
 
 	spans imapSpans // that have to be looked at
-	alone bool      // ESEARCH of the selected mailbox and no other
+	alone bool      // of the selected mailbox and no other
+
+	progress *imapProgress // nil: nobody waits for long
 
 	messages []mailboxMessage // of the batch at hand: memory that is used again
 	said     []imapMaybe
@@ -205,6 +227,7 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 		}
 	}
 	s.open = open
+	s.looked(len(uids) - len(open))
 	imapParallel((len(open)+imapSearchTogether-1)/imapSearchTogether, func(worker, n int) {
 		w := &s.workers[worker]
 		some := open[n*imapSearchTogether : min((n+1)*imapSearchTogether, len(open))]
@@ -218,6 +241,7 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 				m.words = words[i]
 			}
 			said[o.place] = m.decide()
+			s.looked(1)
 		}
 	})
 	for i := range s.workers {
@@ -231,6 +255,13 @@ func (s *imapSearch) batch(hits []int, at int, uids []uint32) ([]int, error) {
 		}
 	}
 	return hits, nil
+}
+
+// looked notes that it is known of n more messages whether they match.
+func (s *imapSearch) looked(n int) {
+	if s.progress != nil {
+		s.progress.done.Add(int64(n))
+	}
 }
 
 // known gives what is kept of messages that are not decided yet, nil where nothing is,

@@ -19,7 +19,7 @@ const (
 
 // newSearch begins a search in the selected mailbox, if there is one.
 func (s *imapSession) newSearch() *imapSearch {
-	search := &imapSearch{filters: s.filters(), uidOnly: s.uidOnly}
+	search := &imapSearch{filters: s.filters(), uidOnly: s.uidOnly, alone: true}
 	if s.selected != nil {
 		search.view = s.selected.view
 	}

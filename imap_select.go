@@ -36,14 +36,16 @@ func (s *imapSession) selectMailbox(readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	view, err := s.tree.view(folder, readOnly, s.c.wake)
+	var view *mailboxView
+	err = s.during(func() (err error) { view, err = s.tree.view(folder, readOnly, s.c.wake); return err })
 	if err != nil {
 		return err
 	}
 	s.selected, s.state = &imapSelected{view: view}, imapSelectedState
 	view.by = s.listener()
 	view.by.opens(view.name())
-	changes, err := view.sync(true)
+	var changes mailboxChanges
+	err = s.during(func() (err error) { changes, err = view.sync(true); return err })
 	if err != nil {
 		s.unselect()
 		return err
@@ -167,7 +169,7 @@ func (s *imapSession) cmdClose() error {
 	}
 	var err error
 	if view := s.selected.view; view.need(mailboxRightExpunge) == nil { // RFC 4314, section 4
-		if err = view.expunge(nil); errors.Is(err, errMailboxGone) {
+		if err = s.during(func() error { return view.expunge(nil) }); errors.Is(err, errMailboxGone) {
 			err = nil // so are its messages
 		}
 	}

@@ -84,12 +84,16 @@ func (s *imapSession) cmdSort() error {
 	}
 	hits, err := s.search(search, ret, false, false)
 	if err == nil && (relevancy || ret.relevancy) {
-		err = search.score(hits)
+		err = s.during(func() error { return search.score(hits) })
 	}
 	if err != nil {
 		return err
 	}
-	if hits, err = imapSort(search.view, hits, keys, search.scores.scores); err != nil {
+	err = s.during(func() (err error) {
+		hits, err = imapSort(search.view, hits, keys, search.scores.scores, s.progress)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	s.tellFound(search, ret, hits, "SORT")
@@ -149,8 +153,8 @@ func (s *imapSession) readFound(search *imapSearch, ret imapSearchReturn) error 
 	return err
 }
 
-// imapSort puts hits, which are ascending, in order. scores are theirs if there is a key for them.
-func imapSort(view *mailboxView, hits []int, keys []imapSortKey, scores []uint8) ([]int, error) {
+// imapSort puts hits, which are ascending, in order. scores are theirs if there is a key for them. progress may be nil.
+func imapSort(view *mailboxView, hits []int, keys []imapSortKey, scores []uint8, progress *imapProgress) ([]int, error) {
 	uids := make([]uint32, len(hits))
 	for i, hit := range hits {
 		uids[i] = view.uids()[hit]
@@ -166,7 +170,7 @@ func imapSort(view *mailboxView, hits []int, keys []imapSortKey, scores []uint8)
 			k.numbers = make([]int64, len(hits))
 		}
 	}
-	err := imapLearn(view, uids, need, func(at int, m *mailboxMessage, summary *messageSummary) {
+	err := imapLearn(view, uids, need, progress, func(at int, m *mailboxMessage, summary *messageSummary) {
 		for i := range keys {
 			k := &keys[i]
 			if k.relevancy {
@@ -226,7 +230,7 @@ const imapLearnTogether = 128
 // imapLearn finds out what is needed of messages, UIDs ascending, and calls take for each that is
 // still there, on several cores. at is its place among uids. The summary may be nil if the message has
 // gone meanwhile; it is valid only during the call.
-func imapLearn(view *mailboxView, uids []uint32, need imapFacts, take func(at int, m *mailboxMessage, summary *messageSummary)) error {
+func imapLearn(view *mailboxView, uids []uint32, need imapFacts, progress *imapProgress, take func(at int, m *mailboxMessage, summary *messageSummary)) error {
 	var workers [imapWorkersMost]struct {
 		known mailboxSummaries
 		err   error
@@ -256,6 +260,9 @@ func imapLearn(view *mailboxView, uids []uint32, need imapFacts, take func(at in
 				return
 			}
 			take(from+at, &m, summary)
+			if progress != nil {
+				progress.done.Add(1)
+			}
 		}
 	})
 	for i := range workers {

@@ -83,7 +83,8 @@ func (s *imapSession) statusLine(folder string, items []string) ([]byte, error) 
 	for _, item := range items {
 		withSize = withSize || item == "SIZE"
 	}
-	status, err := s.tree.status(folder, withSize)
+	var status mailboxStatus
+	err := s.during(func() (err error) { status, err = s.tree.status(folder, withSize); return err })
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,8 @@ func (s *imapSession) cmdStore() error {
 	if err != nil {
 		return err
 	}
-	modified, err := v.store(uids, want.op, flags, true, unchangedSince)
+	var modified []uint32
+	err = s.during(func() (err error) { modified, err = v.store(uids, want.op, flags, true, unchangedSince); return err })
 	if err != nil {
 		return err
 	}

@@ -53,10 +53,27 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
 	d.limit, _ = strconv.Atoi(cmp.Or(dialogWith(dir, "message_limit"), "10000000"))
 	d.saveLimit, _ = strconv.Atoi(dialogWith(dir, "save_limit"))
+	if slow := dialogWith(dir, "slow"); slow != "" {
+		testSlowFiles(t, dir, slow)
+	}
 	if dialogWith(dir, "tls") == "no" {
 		d.tls = nil
 	}
 	return d
+}
+
+// testSlowFiles makes it take time to open a message below dir.
+func testSlowFiles(t testing.TB, dir, how string) {
+	long, err := time.ParseDuration(how)
+	must(t, err)
+	fault := func(step, path string) error {
+		if step == "open" && strings.HasPrefix(path, dir) && strings.Contains(path, "/cur/") && !strings.HasSuffix(path, "/") {
+			time.Sleep(long)
+		}
+		return nil
+	}
+	fileFault.Store(&fault)
+	t.Cleanup(func() { fileFault.Store(nil) })
 }
 
 func TestImapMatch(t *testing.T) {

@@ -66,11 +66,16 @@ func (s *imapSession) cmdThread() error {
 	if err != nil {
 		return err
 	}
-	t, err := imapReadThreads(search.view, search.numbers(hits, true), word != "ORDEREDSUBJECT")
+	var t *imapThreads
+	err = s.during(func() (err error) {
+		if t, err = imapReadThreads(search.view, search.numbers(hits, true), word != "ORDEREDSUBJECT", s.progress); err == nil {
+			thread(t)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	thread(t)
 	s.c.Write(t.append([]byte("* THREAD"), search.numbers(hits, s.byUID())))
 	return nil
 }
@@ -83,10 +88,10 @@ var imapThreadings = map[string]func(t *imapThreads){
 }
 
 // imapReadThreads learns what counts of messages, UIDs ascending.
-func imapReadThreads(view *mailboxView, uids []uint32, withIDs bool) (*imapThreads, error) {
+func imapReadThreads(view *mailboxView, uids []uint32, withIDs bool, progress *imapProgress) (*imapThreads, error) {
 	t := &imapThreads{messages: make([]imapThreadMessage, len(uids))}
 	seed := maphash.MakeSeed()
-	err := imapLearn(view, uids, imapFacts{date: true, summary: true}, func(at int, m *mailboxMessage, summary *messageSummary) {
+	err := imapLearn(view, uids, imapFacts{date: true, summary: true}, progress, func(at int, m *mailboxMessage, summary *messageSummary) {
 		tm := &t.messages[at]
 		tm.date = imapSentTime(m, summary)
 		if summary == nil {

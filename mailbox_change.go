@@ -470,6 +470,9 @@ func (v *mailboxView) transferLocked(uids []uint32, dst *mailbox, may mailboxFla
 				return err
 			}
 			copied.from = append(copied.from, uid)
+			if v.copied != nil {
+				v.copied()
+			}
 		}
 		return nil
 	}, func(a *mailboxArrival) error {

@@ -22,6 +22,7 @@ type mailboxView struct {
 	by     *mailboxListener // of the same session, if it listens
 	who    *mailboxAccess   // whose rights count; nil: all rights
 	closed bool
+	copied func() // called, with both mailboxes locked, after each message that copy or move has dealt with; may be nil
 
 	list   []uint32 // UIDs by sequence number; shared with mb and never written to
 	recent []uint32 // UIDs that are recent to this session, ascending
