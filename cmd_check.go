@@ -77,6 +77,7 @@ func (k *cmdChecking) box(c *config) {
 	k.strangers(c.storage.path, users)
 	for _, user := range users {
 		k.maildirs(user, filepath.Join(c.storage.path, user))
+		k.quota(c, user)
 	}
 }
 
@@ -247,6 +248,31 @@ func (k *cmdChecking) maildirs(user, root string) {
 	}
 	if k.findings == before {
 		k.ok("mail of %s: %d folders, %d messages", user, len(folders)+1, messages)
+	}
+}
+
+// cmdQuotaNear is how full a user's mail may be before it is told, in percent.
+const cmdQuotaNear = 80
+
+// quota tells whose mail is as much as allowed, or nearly. It counts all mail itself: maildirsize may be old.
+func (k *cmdChecking) quota(c *config, user string) {
+	limits, used, err := serverCheckQuota(c, user)
+	if err != nil {
+		k.found("change its owner or mode", "how much mail %s has: %v", user, err)
+		return
+	}
+	for _, kind := range []struct {
+		what        string
+		used, limit int64
+	}{{"bytes", used.bytes, limits.bytes}, {"messages", used.messages, limits.messages}} {
+		switch {
+		case kind.limit == 0:
+		case kind.used >= kind.limit:
+			k.found("raise quota or quota_messages, in [limits] or for this user alone, or let "+user+" delete some; until then mail is refused",
+				"mail of %s: %d %s, and %d are allowed", user, kind.used, kind.what, kind.limit)
+		case float64(kind.used)*100 >= float64(kind.limit)*cmdQuotaNear:
+			k.ok("mail of %s: %d %s, of %d that are allowed", user, kind.used, kind.what, kind.limit)
+		}
 	}
 }
 

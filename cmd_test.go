@@ -173,6 +173,48 @@ func TestCmdCheckTokenKeys(t *testing.T) {
 	}
 }
 
+// Check tells whose mail is as much as allowed, or nearly, also where the limits were set by SETQUOTA.
+func TestCmdCheckQuota(t *testing.T) {
+	path := cmdTestConfig(t, "[limits]\nquota_messages = 10\n[users.carol]\nquota = \"1KiB\"\nquota_messages = 0\n")
+	mail := filepath.Join(filepath.Dir(path), "data/mail")
+	for user, messages := range map[string]int{"alice": 7, "bob": 8, "carol": 2, "dave": 10, "eve": 3, "frank": 0} {
+		if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, user); code != 0 {
+			t.Fatal(said)
+		}
+		if messages > 0 {
+			must(t, os.MkdirAll(filepath.Join(mail, user, "cur"), 0o700))
+		}
+		for i := range messages {
+			must(t, os.WriteFile(filepath.Join(mail, user, "cur", fmt.Sprintf("%d.a.b,S=600:2,S", i)), []byte("Subject: x\n\n"), 0o600))
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(mail, "eve", maildirLimitsName), []byte("3C\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(mail, "carol", maildirLimitsName), []byte("1000000S\n"), 0o600)) // which does not count
+	code, said := cmdTest(t, "", "check", "-config", path)
+	for _, want := range []string{"\nmail of bob: 8 messages, of 10 that are allowed\n", "FINDING mail of carol: 1200 bytes, and 1024 are allowed\n",
+		"FINDING mail of dave: 10 messages, and 10 are allowed\n", "FINDING mail of eve: 3 messages, and 3 are allowed\nhint: raise", "findings: 3\n"} {
+		if code != 1 || !strings.Contains(said, want) {
+			t.Errorf("exit code %d, it does not say %q:\n%s", code, want, said)
+		}
+	}
+	if strings.Contains(said, "of alice: 7 messages, of") || strings.Contains(said, "frank:") {
+		t.Errorf("it says too much:\n%s", said)
+	}
+}
+
+// Check finds a capability that cannot be withheld, and has no more to say of one that can.
+func TestCmdCheckWithout(t *testing.T) {
+	path := cmdTestConfig(t, "[imap]\nwithout = [\"qresync\", \"QRESINC\"]\n")
+	if code, said := cmdTest(t, "", "check", "-config", path); code != 1 || !strings.Contains(said, `[imap] without: "QRESINC" is no capability that can be withheld`) ||
+		!strings.Contains(said, `hint: did you mean "QRESYNC"?`) || strings.Contains(said, `"qresync" is`) {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+	path = cmdTestConfig(t, "[imap]\nwithout = [\"qresync\", \"AUTH=EXTERNAL\", \"QUOTASET\"]\n")
+	if code, said := cmdTest(t, "", "check", "-config", path); code != 0 || !strings.Contains(said, "no findings") {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+}
+
 // Check counts each message once, wherever it lies, and no more folders than there are.
 func TestCmdCheckCounts(t *testing.T) {
 	short, err := os.MkdirTemp("", "lb") // a socket's path has little room

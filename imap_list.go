@@ -55,6 +55,10 @@ func (s *imapSession) cmdList() error {
 		if s.listLine(list, &names[i]) == nil {
 			continue
 		}
+		if list.subscribed && !names[i].subscribed { // listed for what is below it: it has no more responses (RFC 5819, section 2)
+			s.c.Write(s.listLine(list, &names[i]))
+			continue
+		}
 		status := s.listStatus(list, &names[i])
 		s.c.Write(s.listLine(list, &names[i]))
 		s.c.Write(status)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -244,4 +245,23 @@ func (t *mailboxTree) deletedSize(name string) (size int64, err error) {
 		return nil
 	})
 	return size, err
+}
+
+// mailboxCheckQuota gives what a user may have and, where there are limits, has, and changes nothing. configured is what
+// the configuration says, which is fixed or may be set otherwise.
+func mailboxCheckQuota(root string, configured mailboxQuota, fixed bool) (limits, used mailboxQuota, err error) {
+	limits = configured
+	if !fixed {
+		set, err := maildirReadLimits(root)
+		if err == nil {
+			limits = mailboxQuota(set)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return limits, used, err
+		}
+	}
+	if _, err := os.Stat(root); limits == (mailboxQuota{}) || errors.Is(err, fs.ErrNotExist) {
+		return limits, used, nil
+	}
+	totals, _, err := maildirCountAll(root)
+	return limits, mailboxQuota(totals), err
 }

@@ -86,3 +86,8 @@ func serverLater(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+// serverCheckQuota gives what a user may have and, where there are limits, has.
+func serverCheckQuota(c *config, user string) (limits, used mailboxQuota, err error) {
+	return mailboxCheckQuota(filepath.Join(c.storage.path, user), serverQuotas(c)(user), c.fixesQuota(user))
+}

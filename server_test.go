@@ -421,6 +421,32 @@ func TestServerReload(t *testing.T) {
 	}
 }
 
+// What is withheld changes with a reload, for sessions that begin afterwards.
+func TestServerReloadWithout(t *testing.T) {
+	c := serverTestConfig(t.TempDir())
+	next := *c
+	s, _ := serverTest(t, c, func(settings *serverSettings) {
+		settings.load = func() (*config, error) { c := next; return &c, nil }
+	})
+	old := serverDial(t, s.address(t, "imap"), nil)
+	old.ask(t, "", "* OK")
+	next.imap.without = []string{"id", "AUTH=PLAIN"}
+	must(t, s.reload())
+	if line := old.ask(t, "a CAPABILITY", "* CAPABILITY"); !strings.Contains(line, " ID ") || !strings.Contains(line, " AUTH=PLAIN") {
+		t.Errorf("a session that had begun: %s", line)
+	}
+	fresh := serverDial(t, s.address(t, "imap"), nil)
+	if greeting := fresh.ask(t, "", "* OK"); strings.Contains(greeting, " ID ") || strings.Contains(greeting, "AUTH=PLAIN") || !strings.Contains(greeting, "AUTH=LOGIN") {
+		t.Errorf("after the reload: %s", greeting)
+	}
+	next.imap.without = nil
+	must(t, s.reload())
+	again := serverDial(t, s.address(t, "imap"), nil)
+	if greeting := again.ask(t, "", "* OK"); !strings.Contains(greeting, " ID ") || !strings.Contains(greeting, "AUTH=PLAIN") {
+		t.Errorf("after another: %s", greeting)
+	}
+}
+
 func TestServerFirstUser(t *testing.T) {
 	needLoopback(t)
 	for _, seen := range []bool{true, false} {
