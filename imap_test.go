@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"log/slog"
 	"net"
@@ -103,4 +104,20 @@ func FuzzIMAPMatch(f *testing.F) {
 			t.Errorf("%q matches %q, with * before it it does not", pattern, name)
 		}
 	})
+}
+
+// QUOTASET is told to those who may set limits, and to them alone.
+func TestImapQuotaSetTold(t *testing.T) {
+	door := testImapDoor(t, t.TempDir())
+	door.quotaAdmins = []string{"alice"}
+	for user, want := range map[string]bool{"alice": true, "bob": false} {
+		theirs, ours := net.Pipe()
+		go door.serve(newConn(ours, slog.New(slog.DiscardHandler), time.Minute))
+		l := &serverLines{theirs, bufio.NewReader(theirs)}
+		l.ask(t, "", "* OK")
+		if told := l.ask(t, "a LOGIN "+user+" secret", "a OK"); strings.Contains(told, " QUOTASET ") != want || !strings.Contains(told, " QUOTA ") {
+			t.Errorf("%s is told %s", user, told)
+		}
+		theirs.Close()
+	}
 }
