@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -157,4 +158,60 @@ func FuzzIMAPCommand(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What go-imap's client knows of the extensions.
+func TestImapClientExtensions(t *testing.T) {
+	door := testImapDoor(t, t.TempDir())
+	testQuota(t, door.store, "65536S,100C")
+	c := testImapClient(t, door)
+	for n, subject := range []string{"b", "a", "Re: b"} {
+		text := fmt.Sprintf("Subject: %s\r\nMessage-ID: <%d@x>\r\nReferences: <%d@x>\r\nDate: Mon, %d Mar 2026 10:00:00 +0000\r\n\r\nbody\r\n", subject, n, n-n%2*n, 9-n)
+		a := c.Append("INBOX", int64(len(text)), nil)
+		_, err := io.WriteString(a, text)
+		must(t, err)
+		must(t, a.Close())
+		_, err = a.Wait()
+		must(t, err)
+	}
+	selected, err := c.Select("INBOX", &imap.SelectOptions{CondStore: true}).Wait()
+	if must(t, err); selected.HighestModSeq == 0 {
+		t.Errorf("SELECT says %+v", selected)
+	}
+	found, err := c.UIDSearch(&imap.SearchCriteria{Header: []imap.SearchCriteriaHeaderField{{Key: "Subject", Value: "b"}}},
+		&imap.SearchOptions{ReturnMin: true, ReturnMax: true, ReturnCount: true}).Wait()
+	if must(t, err); found.Min != 1 || found.Max != 3 || found.Count != 2 {
+		t.Errorf("SEARCH RETURN says %+v", found)
+	}
+	sorted, err := c.UIDSort(&imapclient.SortOptions{SearchCriteria: &imap.SearchCriteria{},
+		SortCriteria: []imapclient.SortCriterion{{Key: imapclient.SortKeySubject}, {Key: imapclient.SortKeyDate}}}).Wait()
+	if must(t, err); !slices.Equal(sorted, []uint32{2, 3, 1}) {
+		t.Errorf("SORT says %v", sorted)
+	}
+	threads, err := c.UIDThread(&imapclient.ThreadOptions{Algorithm: imap.ThreadOrderedSubject, SearchCriteria: &imap.SearchCriteria{}}).Wait()
+	if must(t, err); fmt.Sprint(threads) != "[{[3 1] []} {[2] []}]" {
+		t.Errorf("THREAD says %v", threads)
+	}
+	must(t, c.Store(imap.SeqSetNum(2), &imap.StoreFlags{Op: imap.StoreFlagsAdd, Silent: true, Flags: []imap.Flag{imap.FlagFlagged}}, nil).Close())
+	changed, err := c.Fetch(imap.UIDSet{{Start: 1}}, &imap.FetchOptions{Flags: true, UID: true, ModSeq: true, ChangedSince: selected.HighestModSeq}).Collect()
+	if must(t, err); len(changed) != 1 || changed[0].UID != 2 || changed[0].ModSeq <= selected.HighestModSeq {
+		t.Errorf("FETCH CHANGEDSINCE says %+v", changed)
+	}
+	blue := []byte("blue")
+	must(t, c.SetMetadata("INBOX", map[string]*[]byte{"/private/comment": &blue}).Wait())
+	kept, err := c.GetMetadata("INBOX", []string{"/private/comment", "/shared/comment"}, nil).Wait()
+	if must(t, err); kept.Entries["/private/comment"] == nil || string(*kept.Entries["/private/comment"]) != "blue" || kept.Entries["/shared/comment"] != nil {
+		t.Errorf("GETMETADATA says %+v", kept)
+	}
+	quota, err := c.GetQuotaRoot("INBOX").Wait()
+	if must(t, err); len(quota) != 1 || quota[0].Resources[imap.QuotaResourceMessage] != (imapclient.QuotaResourceData{Usage: 3, Limit: 100}) {
+		t.Errorf("GETQUOTAROOT says %+v", quota)
+	}
+	mine, err := c.MyRights("INBOX").Wait()
+	if must(t, err); len(mine.Rights) == 0 {
+		t.Errorf("MYRIGHTS says %+v", mine)
+	}
+	if all := c.Caps(); !all.Has(imap.CapCondStore) || !all.Has(imap.CapMetadata) || !all.Has(imap.CapACL) {
+		t.Errorf("CAPABILITY says %v", all)
+	}
 }
