@@ -33,7 +33,11 @@ func cmdServe(line *cmdLine) error {
 	signal.Notify(ends, syscall.SIGTERM, os.Interrupt)
 	signal.Notify(hups, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more must not end the mail
-	s, err := serverStart(serverSettings{config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome, check: cmdFindings})
+	manager, err := serverFindManager(os.Getenv)
+	if err != nil {
+		return err
+	}
+	s, err := serverStart(serverSettings{manager: manager, config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome, check: cmdFindings})
 	if err != nil {
 		return err
 	}

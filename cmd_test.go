@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -469,5 +470,25 @@ func TestCmdTransfer(t *testing.T) {
 	}
 	if out, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || !strings.HasSuffix(string(out), "X-Keywords: \n\n") {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// The manual page, which comes with the packages, names every subcommand and every option.
+func TestCmdManual(t *testing.T) {
+	page, err := os.ReadFile("dist/letterbox.8")
+	must(t, err)
+	for name := range cmdCommands {
+		if !strings.Contains(string(page), "\n.B "+name) && !strings.Contains(string(page), "\n.B letterbox "+name) {
+			t.Errorf("dist/letterbox.8 has no %s", name)
+		}
+	}
+	for name, define := range cmdOptions {
+		flags := flag.NewFlagSet(name, flag.ContinueOnError)
+		define(&cmdLine{}, flags)
+		flags.VisitAll(func(f *flag.Flag) {
+			if !strings.Contains(strings.ReplaceAll(string(page), "\\", ""), "-"+f.Name) {
+				t.Errorf("dist/letterbox.8 has no -%s of %s", f.Name, name)
+			}
+		})
 	}
 }

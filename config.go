@@ -32,6 +32,7 @@ type config struct {
 	hostname string // "" only before configLoad has asked the system
 	given    bool   // the hostname stands in the file
 	domains  []string
+	user     string // whose the process becomes if root starts it
 
 	listen  configListen
 	storage configStorage
@@ -192,6 +193,7 @@ const (
 var configKeys = []configKey{
 	{"", "hostname", func(c *config) any { return &c.hostname }},
 	{"", "domains", func(c *config) any { return &c.domains }},
+	{"", "user", func(c *config) any { return &c.user }},
 	{"listen", "smtp", func(c *config) any { return &c.listen.smtp }},
 	{"listen", "submission", func(c *config) any { return &c.listen.submission }},
 	{"listen", "submissions", func(c *config) any { return &c.listen.submissions }},

@@ -37,6 +37,9 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 			d.found(configPath("domains"), fmt.Sprintf("%q is not a domain", domain), hint)
 		}
 	}
+	if c.user == "root" || strings.ContainsAny(c.user, " :/\t\n") {
+		d.found(configPath("user"), fmt.Sprintf("user %q is not one to become", c.user), `write the name of an account that has no rights of its own, like "letterbox"`)
+	}
 	d.checkListen()
 	d.checkPaths()
 	d.checkSMTP()

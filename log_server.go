@@ -11,6 +11,10 @@ func logServerReady(log *slog.Logger, version, config, hostname string) {
 	log.Info("ready", "version", version, "config", config, "hostname", hostname)
 }
 
+func logServerRoot(log *slog.Logger) {
+	log.Warn("running as root, which mail does not need", "hint", "set user in config.toml, or use the systemd unit")
+}
+
 func logServerListening(log *slog.Logger, service, address string) {
 	log.Info("listening", "service", service, "address", address)
 }

@@ -31,6 +31,8 @@ import (
 //	server_first.go    the first user
 //	server_clock.go    which time is believed
 //	server_web.go      what the page is told
+//	server_user.go     which user it becomes
+//	server_notify.go   what the service manager is told
 
 // serverDirectory lies in the mail directory and holds what is the server's own. No
 // user's name begins with a dot.
@@ -50,6 +52,7 @@ type serverSettings struct {
 	version string
 	clock   func() time.Time                // nil: time.Now
 	welcome func(text string) (bool, error) // shows the first user's password, if somebody is looking on
+	manager *serverManager                  // nil: nobody wants to know
 	check   func(c *config) []serverFinding // looks for what is wrong; nil: nobody does
 }
 
@@ -89,21 +92,14 @@ func serverStart(settings serverSettings) (*server, error) {
 		idle: make(chan struct{})}
 	s.log = logTelling(s.log, s.web.told)
 	c := settings.config
-	dir := filepath.Join(c.storage.path, serverDirectory)
-	for _, d := range []string{dir, filepath.Dir(c.storage.users)} {
-		if err := fileMakeAll(d, 0o700); err != nil {
-			return nil, serverPathError("making", d, err)
-		}
-	}
-	var err error
-	if s.clk, err = serverOpenClock(filepath.Join(dir, "clock"), settings.clock, serverBuilt(), s.log); err != nil {
-		return nil, err
-	}
 	opened, err := s.listen(c)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.open(c, dir); err != nil {
+	if err = serverBecome(c.user); err == nil { // before anything is made that would be root's
+		err = s.open(c, filepath.Join(c.storage.path, serverDirectory))
+	}
+	if err != nil {
 		for _, l := range opened {
 			l.close()
 		}
@@ -113,12 +109,25 @@ func serverStart(settings serverSettings) (*server, error) {
 	s.accept(opened)
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
+	if os.Geteuid() == 0 {
+		logServerRoot(s.log)
+	}
+	s.manager.tell("READY=1")
+	s.manager.watch(s.alive)
 	return s, nil
 }
 
 // open makes what the doors need, once the ports are ours.
 func (s *server) open(c *config, dir string) error {
+	for _, d := range []string{dir, filepath.Dir(c.storage.users)} {
+		if err := fileMakeAll(d, 0o700); err != nil {
+			return serverPathError("making", d, err)
+		}
+	}
 	var err error
+	if s.clk, err = serverOpenClock(filepath.Join(dir, "clock"), s.clock, serverBuilt(), s.log); err != nil {
+		return err
+	}
 	s.certs = serverOpenCerts(dir, s.clk, s.log)
 	if err = s.certs.use(serverCertSettings(c)); err != nil {
 		return err
@@ -162,6 +171,8 @@ func (s *server) openAuth(c *config) (*auth, error) {
 func (s *server) reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	s.manager.tell("RELOADING=1")
+	defer s.manager.tell("READY=1") // under the old one, if it has failed
 	c, err := s.load()
 	if err != nil {
 		return err
@@ -169,6 +180,10 @@ func (s *server) reload() error {
 	if c.storage != s.config.storage {
 		logServerNeedsRestart(s.log, "[storage]")
 		c.storage = s.config.storage
+	}
+	if c.user != s.config.user {
+		logServerNeedsRestart(s.log, "user")
+		c.user = s.config.user
 	}
 	opened, err := s.listen(c)
 	if err != nil {
@@ -237,6 +252,7 @@ func (s *server) untilTick() time.Duration {
 func (s *server) shutdown(ctx context.Context) (cut int) {
 	ctx, cancel := context.WithTimeout(ctx, serverDrainTime)
 	defer cancel()
+	s.manager.tell("STOPPING=1")
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	s.mu.Lock()
