@@ -130,11 +130,11 @@ func testImapBusy(c *imapclient.Client, i int) error {
 func FuzzIMAPCommand(f *testing.F) {
 	for _, seed := range []string{"c FETCH 1:* (FLAGS BODY[HEADER.FIELDS (X)]<0.5>)\r\n", "c SEARCH OR NOT SEEN (BODY x) 1:3\r\n", "c LIST (SUBSCRIBED) \"\" (a %) RETURN (STATUS (MESSAGES))\r\n",
 		"c APPEND INBOX (\\Seen) {3+}\r\nabc\r\n", "c STORE 1 +FLAGS.SILENT (\\Deleted $x)\r\nd EXPUNGE\r\n", "c CREATE {3+}\r\na/b\r\nd RENAME a/b c\r\n", "c IDLE\r\nDONE\r\n", "c ENABLE IMAP4rev2\r\nd UID SEARCH RETURN (SAVE) ALL\r\ne UID COPY $ Sent\r\n",
-		"c UID MOVE 1 Trash\r\n", "c AUTHENTICATE PLAIN AA==\r\n", "c ID (\"a\" NIL)\r\nd STATUS INBOX (SIZE)\r\n"} {
+		"c UID MOVE 1 Trash\r\n", "c SETACL INBOX bob +lr\r\nd GETACL INBOX\r\ne LISTRIGHTS INBOX -x\r\nf MYRIGHTS Shared/bob\r\n", "c AUTHENTICATE PLAIN AA==\r\n", "c ID (\"a\" NIL)\r\nd STATUS INBOX (SIZE)\r\n"} {
 		f.Add([]byte(seed))
 	}
 	dir := f.TempDir()
-	door := &imapDoor{auth: testAuth(f, "alice"), store: testStore(f, dir), hostname: "x", plaintext: authPlaintextLoopback, appendLimit: 1 << 16, separator: '/'}
+	door := &imapDoor{auth: testAuth(f, "alice"), store: testStore(f, dir), hostname: "x", plaintext: authPlaintextLoopback, appendLimit: 1 << 16, separator: '/', shared: "Shared"}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		theirs, ours := net.Pipe()
 		done := make(chan struct{})

@@ -198,6 +198,9 @@ func (r *imapReader) readStoreModifiers(want *imapStore) error {
 // bits gives the flags as the mailbox has them. Keywords that are to be set and that
 // it does not have are added.
 func (want *imapStore) bits(v *mailboxView) (mailboxFlags, error) {
+	if want.flags == 0 && len(want.keywords) > 0 && !v.may(mailboxRightWrite) { // RFC 4314, section 4
+		return 0, errMailboxRights
+	}
 	if want.op == mailboxRemove {
 		return want.flags | v.knownKeywordFlags(want.keywords), nil
 	}

@@ -19,6 +19,8 @@ import (
 // name.
 //
 //	mailboxStore   all users' mail; outlives sessions
+//	mailboxAccess  all folders that a user may see             mailbox_shared.go
+//	               which rights there are in them              mailbox_acl.go
 //	mailboxTree    one user's folders                          mailbox_tree.go
 //	mailbox        one folder, its records in memory           mailbox_record.go
 //	               brought up to what is on disk               mailbox_refresh.go

@@ -154,12 +154,12 @@ func (acl *mailboxACL) of(user, owner string) mailboxRights {
 	return given
 }
 
-// means tells whether a line speaks of a user. There are no groups here: what is given to one is given to nobody, and
+// means tells whether a line speaks of a user. What is taken from all is not meant for the owner. There are no groups here: what is given to one is given to nobody, and
 // what is taken from one may have been meant for anybody.
 func (e *maildirACLEntry) means(user string, owns bool) bool {
 	switch e.kind {
 	case maildirACLAnyone, maildirACLAuthenticated:
-		return true
+		return !e.negative || !owns
 	case maildirACLOwner:
 		return owns
 	case maildirACLUser:
@@ -189,6 +189,11 @@ func (t *mailboxTree) acl(dir string) *mailboxACL {
 	if err == nil && info == nil {
 		return mailboxNoACL
 	}
+	return t.aclAsOf(dir, info)
+}
+
+// aclAsOf is acl of a file that has this info now, nil if it could not be found out.
+func (t *mailboxTree) aclAsOf(dir string, info os.FileInfo) *mailboxACL {
 	acls := &t.st.acls
 	acls.mu.Lock()
 	acl := acls.known[dir]
@@ -197,11 +202,9 @@ func (t *mailboxTree) acl(dir string) *mailboxACL {
 		return acl
 	}
 	acl = &mailboxACL{readAt: time.Now()}
-	if err == nil {
-		acl.entries, acl.info, err = maildirReadACL(dir)
-		if acl.info == nil {
-			acl.info = info
-		}
+	var err error
+	if acl.entries, acl.info, err = maildirReadACL(dir); acl.info == nil {
+		acl.info = info
 	}
 	if acl.damaged = err; err != nil {
 		logMailboxTrouble(t.st.log, t.user, filepath.Join(dir, maildirACLName), err)

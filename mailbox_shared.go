@@ -256,23 +256,18 @@ func (a *mailboxAccess) folders(others bool) ([]mailboxFolder, error) {
 
 // appendShown appends another user's folders that this one may see. Only those with a file of rights are looked at.
 func (a *mailboxAccess) appendShown(list []mailboxFolder, t *mailboxTree) ([]mailboxFolder, error) {
-	dirs, err := maildirShared(t.root)
-	if err != nil {
-		return list, err
-	}
-	for _, dir := range dirs {
+	err := maildirShared(t.root, func(dir string, info os.FileInfo) {
 		name, ok := "INBOX", true
 		if dir != "" {
 			name, ok = mailboxNameOfDir(dir)
 		}
-		if !ok {
-			continue
-		}
-		if rights := t.rights(a.user, name); rights&mailboxRightLookup != 0 {
+		path := filepath.Join(t.root, dir)
+		rights := t.aclAsOf(path, info).of(a.user, t.user)
+		if ok && rights&mailboxRightLookup != 0 && maildirIsFolder(path) {
 			list = append(list, mailboxFolder{name: a.nameOf(t, name), selectable: true, rights: rights})
 		}
-	}
-	return list, nil
+	})
+	return list, err
 }
 
 // subscriptions are the names that the user has subscribed to, sorted.

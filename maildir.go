@@ -29,6 +29,7 @@ import (
 //	maildir_uidlist*.go   dovecot-uidlist
 //	maildir_keywords.go   dovecot-keywords
 //	maildir_root.go       a user's root: folders, subscriptions
+//	maildir_acl.go        dovecot-acl
 //	maildir_validity.go   dovecot-uidvalidity
 //	maildir_scan_*.go     the names in a directory
 //	maildir_index.go      letterbox.index and letterbox.index.text

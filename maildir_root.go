@@ -32,39 +32,41 @@ func maildirFolders(root string) ([]string, error) {
 		if name[0] != '.' || len(name) == 1 || name[1] == '.' {
 			return true
 		}
-		info, err := os.Stat(filepath.Join(root, name, "cur"))
-		return err != nil || !info.IsDir()
+		return !maildirIsFolder(filepath.Join(root, name))
 	})
 	slices.Sort(names)
 	return names, nil
 }
 
-// maildirShared lists the folders that have a file of rights, by their directory names, "" for INBOX.
-func maildirShared(root string) (dirs []string, err error) {
+// maildirShared calls f for each folder that has a file of rights, with its directory's name, "" for INBOX, and what there is to know
+// of the file, nil if that cannot be found out.
+func maildirShared(root string, f func(dir string, info os.FileInfo)) error {
 	d, err := os.Open(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range names {
 		if name == maildirACLName {
-			dirs = append(dirs, "")
-		}
-		if name[0] != '.' || len(name) == 1 || name[1] == '.' {
+			name = ""
+		} else if name[0] != '.' || len(name) == 1 || name[1] == '.' {
 			continue
 		}
-		if info, err := maildirACLStat(filepath.Join(root, name)); info == nil && err == nil {
-			continue
-		}
-		if info, err := os.Stat(filepath.Join(root, name, "cur")); err == nil && info.IsDir() {
-			dirs = append(dirs, name)
+		if info, err := maildirACLStat(filepath.Join(root, name)); info != nil || err != nil {
+			f(name, info)
 		}
 	}
-	return dirs, nil
+	return nil
+}
+
+// maildirIsFolder tells whether a directory is a folder.
+func maildirIsFolder(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, "cur"))
+	return err == nil && info.IsDir()
 }
 
 // maildirRemoveFolder renames the folder away, syncs, then removes it. A crash
