@@ -83,6 +83,7 @@ type configIMAP struct {
 	without           []string // names of capabilities, as the user wrote them
 	messageLimit      int      // 0: none, as the next
 	saveLimit         int
+	submitUsers       []string
 }
 
 type configWeb struct {
@@ -229,6 +230,7 @@ var configKeys = []configKey{
 	{"imap", "without", func(c *config) any { return &c.imap.without }},
 	{"imap", "message_limit", func(c *config) any { return &c.imap.messageLimit }},
 	{"imap", "save_limit", func(c *config) any { return &c.imap.saveLimit }},
+	{"imap", "submit_users", func(c *config) any { return &c.imap.submitUsers }},
 	{"web", "networks", func(c *config) any { return &c.web.networks }},
 	{"web", "admins", func(c *config) any { return &c.web.admins }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},

@@ -55,6 +55,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkShared()
 	d.checkWithout(capabilities)
 	d.checkMessageLimits()
+	d.checkSubmitUsers()
 	d.checkNetworks("web", "networks", c.web.networks)
 	for _, name := range c.web.admins {
 		if name == "" || name != strings.ToLower(name) || strings.Contains(name, "@") {
@@ -122,6 +123,15 @@ func (d *configDecoder) checkMessageLimits() {
 	}
 	if d.imap.messageLimit != 0 && d.imap.saveLimit != 0 {
 		d.found(configPath("imap", "save_limit"), "[imap] message_limit holds for all that save_limit does", "set message_limit = 0, or save_limit = 0")
+	}
+}
+
+// checkSubmitUsers checks that [imap] submit_users are names as users can have them.
+func (d *configDecoder) checkSubmitUsers() {
+	for _, name := range d.imap.submitUsers {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '/' || r == ':' }) {
+			d.found(configPath("imap", "submit_users"), fmt.Sprintf("[imap] submit_users: %q is no user's name", name), "write the name that the sending server logs in with")
+		}
 	}
 }
 

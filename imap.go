@@ -47,6 +47,7 @@ type imapDoor struct {
 	progressEach time.Duration // 0: imapProgressEach
 
 	quotaAdmins []string          // users who may set the limits of all
+	submitters  map[string]bool   // users that may use URLs meant for submission, in small letters
 	without     map[string]bool   // capabilities that are withheld, in capitals
 	annotations map[string]string // of the server, for all: /shared/...
 }
@@ -116,6 +117,9 @@ func init() { // apart, since CAPABILITY is in it and in what it calls
 		"GETQUOTAROOT": {imapLoggedIn, false, false, (*imapSession).cmdGetQuotaRoot},  // RFC 9208, section 4.1.2
 		"SETQUOTA":     {imapLoggedIn, false, false, (*imapSession).cmdSetQuota},      // RFC 9208, section 4.1.3
 		"APPEND":       {imapLoggedIn, false, false, (*imapSession).cmdAppend},        // RFC 9051, section 6.3.12
+		"RESETKEY":     {imapLoggedIn, false, false, (*imapSession).cmdResetKey},      // RFC 4467, section 7, as the next two
+		"GENURLAUTH":   {imapLoggedIn, false, false, (*imapSession).cmdGenURLAuth},    // URLs of one's own
+		"URLFETCH":     {imapLoggedIn, false, false, (*imapSession).cmdURLFetch},      // what others have authorized
 		"ESEARCH":      {imapLoggedIn, false, false, (*imapSession).cmdEsearch},       // RFC 7377, section 2
 		"NOTIFY":       {imapLoggedIn, false, false, (*imapSession).cmdNotify},        // RFC 5465, section 3.1
 		"IDLE":         {imapLoggedIn, false, false, (*imapSession).cmdIdle},          // RFC 9051, section 6.3.13

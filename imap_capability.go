@@ -63,6 +63,7 @@ var imapCapabilities = []imapCapability{
 	{name: "MULTIAPPEND", states: imapLoggedIn},
 	{name: "CATENATE", states: imapLoggedIn},
 	{name: "URL-PARTIAL", states: imapLoggedIn, needs: "CATENATE"},
+	{name: "URLAUTH", states: imapLoggedIn},
 	{name: "UNAUTHENTICATE", states: imapLoggedIn},
 	{name: "SAVEDATE", states: imapLoggedIn},
 	{name: "PREVIEW", states: imapLoggedIn},

@@ -86,6 +86,7 @@ func (s *imapSession) tellSelected(name string, recent int) {
 	} else { // there was none, and it could not be written: a full disk keeps nobody from reading
 		logCommandFailed(s.c.log, s.user, s.name, err)
 	}
+	s.tellURLMech()
 	if s.rev2 { // RFC 9051, section 6.3.2
 		out := append([]byte(nil), "* LIST () "...)
 		out = append(out, '"', s.door.separator, '"', ' ')

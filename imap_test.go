@@ -54,6 +54,7 @@ func testImapDoor(t testing.TB, dir string) *imapDoor {
 	d.without = imapCapabilitySet(strings.Fields(dialogWith(dir, "without")))
 	d.limit, _ = strconv.Atoi(cmp.Or(dialogWith(dir, "message_limit"), "10000000"))
 	d.saveLimit, _ = strconv.Atoi(dialogWith(dir, "save_limit"))
+	d.submitters = imapSubmitters(strings.Fields(dialogWith(dir, "submit")))
 	if slow := dialogWith(dir, "slow"); slow != "" {
 		testSlowFiles(t, dir, slow)
 	}

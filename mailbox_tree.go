@@ -422,6 +422,9 @@ func (t *mailboxTree) renameAll(moves [][2]string) error {
 			return mailboxError(err)
 		}
 		t.st.forget(filepath.Join(t.root, mailboxDir(m[0])))
+		if err := maildirForgetKeys(filepath.Join(t.root, mailboxDir(m[1]))); err != nil {
+			return mailboxError(err)
+		}
 		if t.aclOf(m[1]) != mailboxNoACL {
 			if err := maildirForgetACLList(t.root); err != nil {
 				return mailboxError(err)

@@ -63,7 +63,8 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	}
 	d.imap = &imapDoor{auth: a, store: s.store, hostname: c.hostname, version: s.version, tls: starttlsClients, plaintext: plaintext,
 		appendLimit: int64(c.smtp.maxMessageSize), separator: c.imap.separator[0], prefix: c.imap.prefix, shared: c.imap.shared,
-		quotaAdmins: c.limits.quotaAdmins, without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit}
+		quotaAdmins: c.limits.quotaAdmins, without: imapCapabilitySet(c.imap.without), annotations: serverAnnotations(c), limit: c.imap.messageLimit, saveLimit: c.imap.saveLimit,
+		submitters: imapSubmitters(c.imap.submitUsers)}
 	d.webNetworks = c.webNetworks()
 	d.web = s.makeWeb(c, d, a)
 	return d
