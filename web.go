@@ -81,7 +81,7 @@ type webDoor struct {
 
 // webState is what the page keeps from one configuration to the next. It is safe for concurrent use.
 type webState struct {
-	visitors atomic.Int32 // connections
+	visitors webVisitors
 	sessions webSessions
 	devices  webDevices
 	events   webEvents
@@ -89,6 +89,7 @@ type webState struct {
 
 func newWebState() *webState {
 	s := &webState{}
+	s.visitors.from = map[netip.Addr]int{}
 	s.sessions.all = map[webSessionKey]*webSession{}
 	return s
 }
@@ -107,6 +108,7 @@ func newWebDoor(state *webState, settings webSettings) *webDoor { return &webDoo
 
 const (
 	webVisitorsMost = 100              // connections: a crowd here leaves room for the mail
+	webVisitorsEach = 32               // from one address; browsers open six
 	webHeaderTime   = 10 * time.Second // for a request's head
 	webReadTime     = 30 * time.Second // for all of it
 	webWriteTime    = time.Minute      // for the answer, a login that is made to wait included
@@ -115,18 +117,53 @@ const (
 	webBodyMost     = 64 << 10
 )
 
+// webVisitors counts connections.
+type webVisitors struct {
+	mu   sync.Mutex // guards all below
+	all  int
+	from map[netip.Addr]int
+}
+
+var errWebVisitors = errors.New("too many visitors of the page")
+
+// come tells whether there is room for one more; then leave has to follow.
+func (n *webVisitors) come(from netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all >= webVisitorsMost || from.IsValid() && n.from[from] >= webVisitorsEach {
+		return false
+	}
+	n.all++
+	n.from[from]++
+	return true
+}
+
+func (n *webVisitors) leave(from netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.all--
+	if n.from[from]--; n.from[from] == 0 {
+		delete(n.from, from)
+	}
+}
+
+func (n *webVisitors) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.all
+}
+
 // serve speaks HTTP on a connection until it ends.
 func (d *webDoor) serve(c *conn) {
 	if _, isTLS := c.Conn.(*tls.Conn); isTLS && c.tlsState() == nil {
 		logSessionEnd(c.log, "", c.handshake())
 		return
 	}
-	if d.state.visitors.Add(1) > webVisitorsMost {
-		d.state.visitors.Add(-1)
-		logServerTooMany(c.log, "web", c.RemoteAddr().String(), webVisitorsMost, 0)
+	if !d.state.visitors.come(c.remoteAddr()) {
+		logSessionEnd(c.log, "", errWebVisitors)
 		return
 	}
-	defer d.state.visitors.Add(-1)
+	defer d.state.visitors.leave(c.remoteAddr())
 	one := &webListener{nc: c.Conn, closed: make(chan struct{})}
 	var idle atomic.Bool
 	s := &http.Server{Handler: d, ReadHeaderTimeout: webHeaderTime, ReadTimeout: webReadTime, WriteTimeout: webWriteTime,

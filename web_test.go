@@ -679,7 +679,7 @@ func TestWebServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
-	for s.web.visitors.Load() < 3 { // it is being served
+	for s.web.visitors.count() < 3 { // it is being served
 		time.Sleep(time.Millisecond)
 	}
 	if cut := s.shutdown(t.Context()); cut != 0 {
@@ -687,5 +687,38 @@ func TestWebServed(t *testing.T) {
 	}
 	if said := log.String(); strings.Contains(said, "level=ERROR") {
 		t.Errorf("the log says:\n%s", said)
+	}
+}
+
+// Who takes all places gets a part of them only, and gives them back.
+func TestWebVisitors(t *testing.T) {
+	var n webVisitors
+	n.from = map[netip.Addr]int{}
+	a, b := netip.MustParseAddr("192.168.1.7"), netip.MustParseAddr("192.168.1.8")
+	for i := range webVisitorsMost {
+		if n.come(a) != (i < webVisitorsEach) {
+			t.Fatalf("visitor %d", i)
+		}
+	}
+	if !n.come(b) {
+		t.Error("another finds no room")
+	}
+	n.leave(b)
+	for range webVisitorsEach {
+		n.leave(a)
+	}
+	for range webVisitorsMost {
+		if !n.come(netip.Addr{}) {
+			t.Fatal("there is no room behind a proxy")
+		}
+	}
+	if n.come(a) || n.count() != webVisitorsMost {
+		t.Error("there is no end of room")
+	}
+	for range webVisitorsMost {
+		n.leave(netip.Addr{})
+	}
+	if len(n.from) != 0 {
+		t.Errorf("%v are still there", n.from)
 	}
 }

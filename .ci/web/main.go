@@ -373,6 +373,7 @@ const measure = `(() => {
 		if (!box.width || !e.checkVisibility() || e.closest("svg")) continue;
 		if (box.right > width + 1 || box.left < -1) wrong.push(e.tagName + " leaves the window: " + e.textContent.slice(0, 40));
 		if ((e.tagName === "BUTTON" || e.tagName === "INPUT" || e.tagName === "SUMMARY") && box.height < 32) wrong.push(e.tagName + " is " + box.height + " high: " + e.textContent);
+		if (e.tagName === "BUTTON" && box.height > 60) wrong.push("a button is " + box.height + " high: " + e.textContent);
 		if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
 		const a = light(parse(getComputedStyle(e).color)), b = light(back(e));
 		const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
