@@ -258,4 +258,39 @@ def unauthenticate(home):
     refused("what the one before had enabled", imap, "SELECT INBOX (QRESYNC (1 1))", code="BAD")
 
 
-EXTENSIONS = [compress, qresync, notify, finding, reading, writing, folders, unauthenticate]
+def uids(home):
+    """A client that knows no message numbers: UIDONLY, and UIDBATCHES to read in parts."""
+    short = [b"Subject: %d\r\n\r\n" % n for n in range(1, 1101)]
+    imap, other = filled(home, short[:600]), Imap(home.box.imap, home.user)
+    other.command("APPEND INBOX " + " ".join(["{}"] * 500), *short[600:])
+    other.command("SELECT INBOX")
+    other.command(r"STORE 1,50:99 +FLAGS.SILENT (\Deleted)")
+    other.command("EXPUNGE")
+    imap.command("CLOSE")
+    same("ENABLE", one(imap.command("ENABLE UIDONLY")[0], rb"\* ENABLED (.*)"), (b"UIDONLY",))
+    same("no number", [a for a in imap.command("SELECT INBOX")[0] if b"UNSEEN" in a], [])
+    for command in ("FETCH 1 FLAGS", "SEARCH ALL", "STORE 1 FLAGS ()", "COPY 1 Sent", "SORT (DATE) UTF-8 ALL", "UID SEARCH 1:2"):
+        refused(command, imap, command, code="[UIDREQUIRED]")
+    refused("small batches", imap, "UIDBATCHES 10", code="[TOOFEW]")
+    batches = one(imap.command("UIDBATCHES 500")[0], rb'\* UIDBATCHES \(TAG "t\d+"\) (\S+)')[0].split(b",")
+    same("batches", batches, [b"1100:601", b"600:101", b"100:1"])
+    read = []
+    for batch in batches:
+        untagged, _ = imap.command(b"UID FETCH %s (BODY.PEEK[HEADER.FIELDS (SUBJECT)])" % batch)
+        rows = [re.fullmatch(rb"\* (\d+) UIDFETCH \(BODY\[HEADER.FIELDS \(SUBJECT\)\] \{\d+\}\r\nSubject: (\d+)\r\n\r\n\)", a) for a in untagged]
+        same("the subject is the number", all(m and m[1] == m[2] for m in rows), True)
+        same("none is too large", len(rows) <= 500, True)
+        read += [int(m[1]) for m in rows]
+    same("all of them", sorted(read), [*range(2, 50), *range(100, 1101)])
+    other.command(r"UID STORE 1099 +FLAGS (\Flagged)")
+    other.command(r"UID STORE 7:9 +FLAGS.SILENT (\Deleted)")
+    other.command("EXPUNGE")
+    untagged, _ = imap.command("NOOP")
+    one(untagged, rb"\* VANISHED 7:9")
+    one(untagged, rb"\* 1099 UIDFETCH \(FLAGS \(.*\\Flagged.*\)\)")
+    same("no numbers", [a for a in untagged if re.match(rb"\* \d+ (FETCH|EXPUNGE)", a)], [])
+    one(imap.command("UID MOVE 1100 Archive")[0], rb"\* VANISHED 1100")
+    same("after a known UID", one(imap.command("UID SEARCH UIDAFTER 1097")[0], rb"\* SEARCH (.*)"), (b"1098 1099",))
+
+
+EXTENSIONS = [compress, qresync, notify, finding, reading, writing, folders, unauthenticate, uids]
