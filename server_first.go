@@ -29,7 +29,7 @@ func (s *server) firstUser(c *config) error {
 	text := s.firstWords(c, name, password)
 	// The words go first: a user whose password nobody knows would be of no use.
 	file := serverFirstLogin(s.users)
-	seen, err := s.welcome(text)
+	seen, err := s.welcome(text + serverPageQR(c))
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,10 @@ func serverPageHost(c *config) string {
 
 // serverPageURL is the page's address, "" if there is none: in clear if it can be had so, since a device that
 // sees it for the first time does not trust this box yet.
-func serverPageURL(c *config) string {
+func serverPageURL(c *config) string { return serverPageAt(c, serverPageHost(c)) }
+
+// serverPageAt is the page's address by one of this box's names or addresses.
+func serverPageAt(c *config, host string) string {
 	for _, scheme := range []struct {
 		name, usual string
 		addresses   []string
@@ -102,12 +105,27 @@ func serverPageURL(c *config) string {
 		switch port := serverFirstPort(scheme.addresses); port {
 		case "":
 		case scheme.usual:
-			return scheme.name + "://" + serverPageHost(c) + "/"
+			return scheme.name + "://" + host + "/"
 		default:
-			return scheme.name + "://" + serverPageHost(c) + ":" + port + "/"
+			return scheme.name + "://" + host + ":" + port + "/"
 		}
 	}
 	return ""
+}
+
+// serverPageQR is the page's address as a QR code for a terminal, "" if there is none. It has this box's
+// address, if it has one at home: not every phone knows names that end with .local.
+func serverPageQR(c *config) string {
+	host := serverPageHost(c)
+	if own := serverOwnAddresses(); len(own) > 0 {
+		host = own[0]
+	}
+	page := serverPageAt(c, host)
+	q := webQRMake(page)
+	if page == "" || q == nil {
+		return ""
+	}
+	return "\nThe page for a phone's camera:\n\n" + q.text()
 }
 
 // listening are the ports that are open: those for all before those for this machine alone.

@@ -328,3 +328,31 @@ func (q *webQR) path() string {
 	}
 	return b.String()
 }
+
+// text draws the code for a terminal, two rows to a line, in colours of its own: readers want it dark on
+// light. The margin is two modules, which is enough on a screen.
+func (q *webQR) text() string {
+	const margin = 2
+	at := func(x, y int) bool {
+		x, y = x-margin, y-margin
+		return x >= 0 && y >= 0 && x < q.size && y < q.size && q.dark[y*q.size+x]
+	}
+	var b strings.Builder
+	for y := 0; y < q.size+2*margin; y += 2 {
+		b.WriteString("    \x1b[30;107m")
+		for x := range q.size + 2*margin {
+			switch upper, lower := at(x, y), at(x, y+1); {
+			case upper && lower:
+				b.WriteString("█")
+			case upper:
+				b.WriteString("▀")
+			case lower:
+				b.WriteString("▄")
+			default:
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString("\x1b[0m\n")
+	}
+	return b.String()
+}

@@ -573,6 +573,22 @@ func TestWebQR(t *testing.T) {
 			t.Fatalf("%d bytes: %q", n, got)
 		}
 	}
+	q := webQRMake("http://pi.local:2080/")
+	again := &webQR{size: q.size, dark: make([]bool, len(q.dark)), fixed: q.fixed}
+	lines := strings.Split(strings.TrimSuffix(q.text(), "\n"), "\n")
+	for i, line := range lines { // as a terminal shows it
+		line = strings.TrimSuffix(strings.TrimPrefix(line, "    \x1b[30;107m"), "\x1b[0m")
+		for x, r := range []rune(line) {
+			for half, dark := range [2]bool{r == '█' || r == '▀', r == '█' || r == '▄'} {
+				if x, y := x-2, 2*i+half-2; dark {
+					again.dark[y*q.size+x] = true
+				}
+			}
+		}
+	}
+	if got := webQRRead(t, again); got != "http://pi.local:2080/" || len(lines) != (q.size+5)/2 {
+		t.Errorf("the terminal's code says %q in %d lines", got, len(lines))
+	}
 	if webQRMake(strings.Repeat("x", 181)) != nil {
 		t.Error("a text that is too long has a code")
 	}
@@ -609,6 +625,30 @@ func TestWebSlow(t *testing.T) {
 			}
 			here.Close()
 		})
+	}
+}
+
+// The page's address for people, by what is switched on.
+func TestServerPage(t *testing.T) {
+	c := serverTestConfig(t.TempDir())
+	c.hostname = "pi"
+	for _, test := range []struct {
+		http, https []string
+		want        string
+	}{
+		{[]string{":80"}, []string{":443"}, "http://pi.local/"},
+		{[]string{":2080"}, nil, "http://pi.local:2080/"},
+		{nil, []string{":443"}, "https://pi.local/"},
+		{[]string{"unix:/run/x"}, []string{"127.0.0.1:2443"}, "https://pi.local:2443/"},
+		{nil, nil, ""},
+	} {
+		c.listen.http, c.listen.https = test.http, test.https
+		if got := serverPageURL(c); got != test.want {
+			t.Errorf("%v %v: %q, want %q", test.http, test.https, got, test.want)
+		}
+		if got := serverPageQR(c); (got == "") != (test.want == "") {
+			t.Errorf("%v %v: QR code %q", test.http, test.https, got)
+		}
 	}
 }
 
