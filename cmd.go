@@ -29,6 +29,7 @@ const cmdUsage = `usage:
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
   letterbox import -user NAME [-folder NAME] SOURCE     mail from an mbox file, a Maildir, a directory of .eml files
+  letterbox import -user NAME [-folder NAME] [-ca FILE] [-password-file FILE] [-again] imaps://USER@HOST     or imap:// with STARTTLS
   letterbox export -user NAME [-folder NAME] -format mbox|zip FILE     FILE may be - for the standard output
   letterbox backup [-keep N] DIR                        a snapshot of everything
   letterbox restore DIR                                 what snapshots there are

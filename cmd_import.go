@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,21 +24,26 @@ import (
 type cmdTransferFlags struct {
 	user, folder, format, snapshot, message, to string
 
-	keep      int
-	list, all bool
+	ca, passwordFile string
+
+	keep             int
+	list, all, again bool
 }
 
 func cmdImportFlags(line *cmdLine, flags *flag.FlagSet) {
 	flags.StringVar(&line.transfer.user, "user", "", "")
 	flags.StringVar(&line.transfer.folder, "folder", "", "")
+	flags.StringVar(&line.transfer.ca, "ca", "", "")
+	flags.StringVar(&line.transfer.passwordFile, "password-file", "", "")
+	flags.BoolVar(&line.transfer.again, "again", false, "")
 }
 
 // cmdImport brings mail in from elsewhere. A server that runs meanwhile shows it.
 func cmdImport(line *cmdLine) error {
 	if len(line.args) != 1 {
-		return cmdWrong("import takes one source: a file or a directory")
+		return cmdWrong("import takes one source: a file, a directory, or imaps://user@host")
 	}
-	source, err := transferSourceOf(line.args[0])
+	source, err := line.importSource(line.args[0])
 	if err != nil {
 		return err
 	}
@@ -45,7 +52,60 @@ func cmdImport(line *cmdLine) error {
 		return err
 	}
 	defer job.st.close()
+	if server, ok := source.(*transferIMAP); ok { // asked for last, when all else is right
+		if server.password, err = line.oldPassword(line.args[0]); err != nil {
+			return err
+		}
+	}
 	return line.runImport(c, job, source)
+}
+
+func (l *cmdLine) importSource(text string) (transferSource, error) {
+	if !strings.HasPrefix(text, "imap://") && !strings.HasPrefix(text, "imaps://") {
+		if l.transfer.ca != "" || l.transfer.passwordFile != "" || l.transfer.again {
+			return nil, cmdWrong("-ca, -password-file and -again are for imap:// and imaps://")
+		}
+		return transferSourceOf(text)
+	}
+	server, err := transferIMAPParse(text)
+	if err == nil && l.transfer.ca != "" {
+		err = server.trust(l.transfer.ca)
+	}
+	if err != nil {
+		return nil, err
+	}
+	server.again = l.transfer.again
+	return server, nil
+}
+
+// oldPassword asks for the password of an account elsewhere: on a terminal, else it is the first line of a file or of
+// the standard input.
+func (l *cmdLine) oldPassword(account string) (string, error) {
+	in := l.stdin
+	if l.transfer.passwordFile != "" {
+		f, err := os.Open(l.transfer.passwordFile)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		in = f
+	} else if term.IsTerminal(int(in.Fd())) {
+		fmt.Fprintf(l.stderr, "password for %s: ", account)
+		text, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(l.stderr)
+		if err != nil {
+			return "", fmt.Errorf("reading the password: %w", err)
+		}
+		return string(text), nil
+	}
+	text, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	if text = strings.TrimRight(text, "\r\n"); text == "" {
+		return "", errors.New("no password on the standard input\nhint: -password-file FILE, or run it on a terminal")
+	}
+	return text, nil
 }
 
 // runImport runs a job and tells how it went.
@@ -67,6 +127,8 @@ func (l *cmdLine) runImport(c *config, job *transferJob, source transferSource) 
 	case errors.Is(err, errMailboxQuota), errors.Is(err, errTransferQuota):
 		limits := serverQuotas(c)(job.user)
 		return fmt.Errorf("%w: %s\nhint: set quota in [users.%s] of %s higher; the same command goes on then", err, cmdLimits(limits), job.user, c.name)
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return fmt.Errorf("%w\nhint: if the server has a certificate authority of its own, give its certificate: -ca FILE", err)
 	case ctx.Err() != nil:
 		return errors.New("interrupted; the same command goes on with it")
 	case err != nil:

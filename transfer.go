@@ -25,6 +25,7 @@ import (
 //	transfer_mbox.go      mbox files
 //	transfer_maildir.go   Maildir and Maildir++, Dovecot's, Courier's and our own
 //	transfer_tree.go      directories of mbox and .eml files
+//	transfer_imap.go      another IMAP server
 //	transfer_adopt.go     a whole Maildir++ becomes an empty account's, UIDs and all
 //
 // A message that a folder has already is not brought in again: one whose text is the same to the
@@ -249,11 +250,7 @@ func (im *transferImport) enter(name string) error {
 	if err := im.leave(); err != nil {
 		return err
 	}
-	err := im.tree.create(name, "")
-	if err == nil {
-		err = im.tree.subscribe(name, true)
-	}
-	if err != nil && !errors.Is(err, errMailboxExists) {
+	if err := im.make(name); err != nil {
 		return err
 	}
 	view, err := im.tree.view(name, true, nil)
@@ -267,6 +264,18 @@ func (im *transferImport) enter(name string) error {
 	}
 	im.known, im.batch, im.counts.folder = newTransferKnown(view), batch, name
 	return nil
+}
+
+// make makes a folder, if there is none of that name.
+func (im *transferImport) make(name string) error {
+	err := im.tree.create(name, "")
+	if err == nil {
+		err = im.tree.subscribe(name, true)
+	}
+	if errors.Is(err, errMailboxExists) {
+		return nil
+	}
+	return err
 }
 
 // leave ends work in a folder.
