@@ -22,10 +22,12 @@ type cmdLine struct {
 	stderr io.Writer
 
 	transfer cmdTransferFlags
+	setup    map[string]string // answers to setup's questions, by the names of their flags
 }
 
 const cmdUsage = `usage:
   letterbox [serve] [-config FILE] [-log LEVEL]         run; LEVEL is info, debug or transcript
+  letterbox setup [-hostname NAME] [-domains LIST] [-trust home|machine|LIST] [-ports low|high] [-data DIR] [-add LIST] [-yes]
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
   letterbox import -user NAME [-folder NAME] SOURCE     mail from an mbox file, a Maildir, a directory of .eml files
@@ -42,6 +44,7 @@ Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-
 // cmdCommands is every subcommand.
 var cmdCommands = map[string]func(line *cmdLine) error{
 	"serve":   cmdServe,
+	"setup":   cmdSetup,
 	"user":    cmdUser,
 	"check":   cmdCheck,
 	"version": cmdVersion,
@@ -53,6 +56,7 @@ var cmdCommands = map[string]func(line *cmdLine) error{
 
 // cmdOptions are the flags of single subcommands, which stand after its name.
 var cmdOptions = map[string]func(line *cmdLine, flags *flag.FlagSet){
+	"setup":   cmdSetupFlags,
 	"import":  cmdImportFlags,
 	"export":  cmdExportFlags,
 	"backup":  cmdBackupFlags,

@@ -288,6 +288,11 @@ func configLoad(path string, capabilities []string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return configMake(name, text, capabilities)
+}
+
+// configMake is configLoad for a text that need not be in its file yet.
+func configMake(name, text string, capabilities []string) (*config, error) {
 	c, findings := configParse(text)
 	if len(findings) > 0 {
 		return nil, &configError{name, findings}
@@ -356,7 +361,7 @@ func configHostname() string {
 // configParse decodes a file: unknown keys and wrong types are found here, wrong
 // values by configCheck.
 func configParse(text string) (*config, []configFinding) {
-	text = strings.TrimPrefix(text, "\ufeff") // as editors on Windows put it
+	text = strings.TrimPrefix(text, configMark)
 	var file map[string]any
 	if _, err := toml.Decode(text, &file); err != nil {
 		var syntax toml.ParseError

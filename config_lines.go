@@ -42,28 +42,36 @@ func configIsBare(c byte) bool {
 
 // configLines gives the line of every key and section, by configPath, the first
 // where there are several.
-func configLines(text string) map[string]int {
-	s := &configScanner{text: strings.TrimPrefix(text, "\ufeff"), line: 1, lines: map[string]int{}}
+func configLines(text string) map[string]int { return configScan(text).lines }
+
+// configScan reads a text.
+func configScan(text string) *configScanner {
+	s := &configScanner{text: strings.TrimPrefix(text, configMark), line: 1, lines: map[string]int{}, values: map[string][2]int{}, ends: map[string]int{}}
 	for s.skipSpace(true); s.pos < len(s.text); s.skipSpace(true) {
 		if s.take("[") {
 			s.take("[") // an array of tables
 			s.skipSpace(false)
 			s.table = s.keys(nil)
-			s.skipLine()
-			continue
+		} else {
+			s.pair(s.table)
 		}
-		s.pair(s.table)
 		s.skipLine()
+		s.ends[configPath(s.table...)] = s.pos
 	}
-	return s.lines
+	return s
 }
+
+const configMark = "\ufeff" // as editors on Windows put it at the beginning
 
 type configScanner struct {
 	text  string
 	pos   int
 	line  int
 	table []string // the section that is being read
-	lines map[string]int
+
+	lines  map[string]int
+	values map[string][2]int // from where to where each key's value stands
+	ends   map[string]int    // behind the last key of each section
 }
 
 // configDeep is how deep values may be nested; deeper ones are skipped unread.
@@ -102,7 +110,12 @@ func (s *configScanner) pair(below []string) {
 	keys := s.keys(below)
 	s.skipSpace(false)
 	if s.take("=") {
+		s.skipSpace(false)
+		from := s.pos
 		s.value(keys, configDeep)
+		if path := configPath(keys...); s.values[path] == [2]int{} {
+			s.values[path] = [2]int{from, from + len(strings.TrimRight(s.text[from:s.pos], " \t"))}
+		}
 	}
 }
 

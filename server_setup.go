@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// What letterbox setup does on the disk, before there is a server.
+
+// serverIsAccount tells whether the system has an account that is not root's.
+func serverIsAccount(name string) bool {
+	account, err := user.Lookup(name)
+	return err == nil && account.Uid != "0"
+}
+
+// serverWriteConfig writes a configuration. It has no secrets, and root's must be readable for the
+// user that the server becomes. A file that is there keeps its mode and owner.
+func serverWriteConfig(path, text string) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // the link stays
+	}
+	if err := fileMakeAll(filepath.Dir(path), 0o755); err != nil {
+		return serverPathError("making", filepath.Dir(path), err)
+	}
+	mode := os.FileMode(0o644)
+	old, err := os.Stat(path)
+	if err == nil {
+		mode = old.Mode().Perm()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return serverPathError("writing", path, err)
+	}
+	r, err := fileReplaceBegin(path, mode)
+	if err != nil {
+		return serverPathError("writing", path, err)
+	}
+	if err = r.Chmod(mode); err == nil && old != nil && os.Geteuid() == 0 { // whatever the umask is
+		if owner, ok := old.Sys().(*syscall.Stat_t); ok {
+			err = r.Chown(int(owner.Uid), int(owner.Gid))
+		}
+	}
+	if err == nil {
+		_, err = r.Write([]byte(text))
+	}
+	if err != nil {
+		r.abort()
+		return serverPathError("writing", path, err)
+	}
+	if err := r.commit(); err != nil {
+		return serverPathError("writing", path, err)
+	}
+	return nil
+}
+
+// serverMakeStorage makes the directories of the mail and of the users file. What root makes belongs to
+// the user that the server becomes; what is there already stays whose it is.
+func serverMakeStorage(c *config) error {
+	uid, gid := -1, -1
+	if c.user != "" && os.Geteuid() == 0 {
+		account, err := user.Lookup(c.user)
+		if err != nil {
+			return serverHint{err, "make it: useradd --system --home-dir /var/lib/letterbox --shell /usr/sbin/nologin " + c.user}
+		}
+		if uid, err = strconv.Atoi(account.Uid); err == nil {
+			gid, err = strconv.Atoi(account.Gid)
+		}
+		if err != nil {
+			return fmt.Errorf("the account %s: %w", c.user, err)
+		}
+	}
+	for _, dir := range []string{filepath.Dir(c.storage.users), c.storage.path} {
+		var missing []string
+		for d := dir; ; d = filepath.Dir(d) {
+			if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+				break
+			}
+			missing = append(missing, d)
+		}
+		if err := fileMakeAll(dir, 0o700); err != nil {
+			return serverPathError("making", dir, err)
+		}
+		for _, d := range missing {
+			if uid < 0 {
+				break
+			}
+			if err := os.Chown(d, uid, gid); err != nil {
+				return serverPathError("giving "+c.user, d, err)
+			}
+		}
+	}
+	return nil
+}
