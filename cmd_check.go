@@ -79,6 +79,7 @@ func (k *cmdChecking) box(c *config) {
 		k.maildirs(user, filepath.Join(c.storage.path, user))
 		k.quota(c, user)
 	}
+	k.retention(c, users)
 }
 
 type cmdChecking struct {
@@ -273,6 +274,41 @@ func (k *cmdChecking) quota(c *config, user string) {
 		case float64(kind.used)*100 >= float64(kind.limit)*cmdQuotaNear:
 			k.ok("mail of %s: %d %s, of %d that are allowed", user, kind.used, kind.what, kind.limit)
 		}
+	}
+}
+
+// retention tells what would be removed now, and removes nothing.
+func (k *cmdChecking) retention(c *config, users []string) {
+	if !c.retains() {
+		return
+	}
+	now := time.Now()
+	if serverCheckClock(c, now) != nil {
+		k.ok("retention: nothing is removed until the clock is set")
+		return
+	}
+	var roots []string
+	for _, user := range users {
+		root := filepath.Join(c.storage.path, user)
+		roots = append(roots, root)
+		would, err := retainCheck(root, c.retentionOf(user), now)
+		if err != nil {
+			k.found("change its owner or mode", "mail of %s that expires: %v", user, err)
+		}
+		for _, w := range would {
+			oldest := ""
+			if !w.oldest.IsZero() {
+				oldest = ", the oldest of " + w.oldest.Format(time.DateOnly)
+			}
+			k.ok("retention: of %s, %d messages in %s are there for more than %d days and would be removed%s", user, w.count, w.folder, w.days, oldest)
+		}
+	}
+	unused, err := retainUnused(roots, c.retention)
+	if err != nil {
+		k.report(err)
+	}
+	for _, name := range unused {
+		k.ok("retention: nobody has a folder %q", name)
 	}
 }
 

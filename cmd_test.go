@@ -203,6 +203,51 @@ func TestCmdCheckQuota(t *testing.T) {
 	}
 }
 
+// Check tells what would expire, and removes nothing.
+func TestCmdCheckRetention(t *testing.T) {
+	path := cmdTestConfig(t, "[retention]\nTrash = \"30d\"\nprintr = \"1d\"\n\"lists/*\" = \"1w\"\n[users.bob.retention]\nTrash = \"\"\n")
+	mail := filepath.Join(filepath.Dir(path), "data/mail")
+	for _, user := range []string{"alice", "bob", "carol"} {
+		if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, user); code != 0 {
+			t.Fatal(said)
+		}
+	}
+	lay := func(place string, days int, info string) {
+		name := filepath.Join(mail, place, fmt.Sprintf("%d.M%d.a%s", time.Now().Add(-time.Duration(days)*testRetainDay).Unix(), days, info))
+		must(t, os.MkdirAll(filepath.Dir(name), 0o700))
+		must(t, os.WriteFile(name, []byte("Subject: x\n\n"), 0o600))
+	}
+	lay("alice/cur", 90, ":2,S")
+	lay("bob/cur", 90, ":2,S")
+	for _, days := range []int{40, 35, 29} {
+		lay("alice/.Trash/cur", days, ":2,S")
+		lay("bob/.Trash/cur", days, ":2,S")
+	}
+	lay("alice/.Trash/cur", 50, ":2,Sb")
+	lay("alice/.Trash/new", 31, "")
+	must(t, os.WriteFile(filepath.Join(mail, "alice/.Trash/dovecot-keywords"), []byte("1 $POP3Moved\n"), 0o600))
+	lay("bob/.lists.go/cur", 8, ":2,")
+	code, said := cmdTest(t, "", "check", "-config", path)
+	for _, want := range []string{
+		"\nretention: of alice, 3 messages in Trash are there for more than 30 days and would be removed, the oldest of " + time.Now().Add(-40*testRetainDay).Format(time.DateOnly) + "\n",
+		"\nretention: of bob, 1 messages in lists/go are there for more than 7 days and would be removed, the oldest of ", "\nretention: nobody has a folder \"printr\"\n"} {
+		if code != 0 || !strings.Contains(said, want) {
+			t.Errorf("exit code %d, it does not say %q:\n%s", code, want, said)
+		}
+	}
+	if strings.Count(said, "retention:") != 3 {
+		t.Errorf("it says too much:\n%s", said)
+	}
+	for dir, want := range map[string]int{"alice/.Trash/cur": 4, "alice/.Trash/new": 1, "bob/.lists.go/cur": 1} {
+		if names, err := os.ReadDir(filepath.Join(mail, dir)); err != nil || len(names) != want {
+			t.Errorf("%s: %d files, %v", dir, len(names), err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(mail, "alice/.Trash/dovecot-uidlist")); err == nil {
+		t.Error("it wrote a list of UIDs")
+	}
+}
+
 // Check finds a capability that cannot be withheld, and has no more to say of one that can.
 func TestCmdCheckWithout(t *testing.T) {
 	path := cmdTestConfig(t, "[imap]\nwithout = [\"qresync\", \"QRESINC\"]\n")

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -34,19 +36,20 @@ type config struct {
 	domains  []string
 	user     string // whose the process becomes if root starts it
 
-	listen  configListen
-	storage configStorage
-	tls     configTLS
-	oauth   configOAuth
-	smtp    configSMTP
-	aliases map[string][]string
-	entries map[string]string // of [metadata]
-	pop3    configPOP3
-	imap    configIMAP
-	limits  configLimits
-	users   map[string]configUser
-	legacy  configListen // smtp, submission, submissions only
-	web     configWeb
+	listen    configListen
+	storage   configStorage
+	tls       configTLS
+	oauth     configOAuth
+	smtp      configSMTP
+	aliases   map[string][]string
+	entries   map[string]string // of [metadata]
+	pop3      configPOP3
+	retention map[string]int // days by folder, 0: for ever
+	imap      configIMAP
+	limits    configLimits
+	users     map[string]configUser
+	legacy    configListen // smtp, submission, submissions only
+	web       configWeb
 }
 
 // configListen is a list of "host:port" or "unix:/path" for each service, by its
@@ -74,7 +77,17 @@ type configSMTP struct {
 
 type configPOP3 struct {
 	uidl, onDelete string
+	expire         string // days, as configParseDays has them; "": never
 	lock           bool
+}
+
+// expireDays is expire as a number, 0: never.
+func (p configPOP3) expireDays() int {
+	days, err := configParseDays(p.expire)
+	if err != nil { // configCheck lets nothing of that kind through
+		return 0
+	}
+	return days
 }
 
 type configIMAP struct {
@@ -113,6 +126,26 @@ type configLimits struct {
 type configUser struct {
 	quota         *configQuota
 	quotaMessages *int
+	retention     map[string]int // in place of those for all, folder by folder
+}
+
+// retentionOf says how many days mail stays in a user's folders.
+func (c *config) retentionOf(user string) map[string]int {
+	own := c.users[user].retention
+	if len(own) == 0 {
+		return c.retention
+	}
+	all := maps.Clone(c.retention)
+	if all == nil {
+		all = map[string]int{}
+	}
+	maps.Copy(all, own)
+	return all
+}
+
+// retains tells whether there is such a rule for anybody.
+func (c *config) retains() bool {
+	return len(c.retention) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(c.users)), func(u configUser) bool { return len(u.retention) > 0 })
 }
 
 // configQuota is a number of bytes, written as a configSize, or "" for no limit, which is 0.
@@ -181,12 +214,14 @@ type configKey struct {
 	field         func(c *config) any // points at a string, []string, bool, int, configSize or configQuota
 }
 
-// The sections whose keys are not ours: names of aliases, of annotations, and of users, for each of whom
+// The sections whose keys are not ours: names of aliases, of annotations, of folders, and of users, for each of whom
 // a section may follow.
 const (
 	configAliases  = "aliases"
 	configMetadata = "metadata"
 	configUsers    = "users"
+
+	configRetention = "retention"
 )
 
 // configKeys is every key. To add one: a row here, its default in configDefault,
@@ -223,6 +258,7 @@ var configKeys = []configKey{
 	{"smtp", "public", func(c *config) any { return &c.smtp.public }},
 	{"pop3", "uidl", func(c *config) any { return &c.pop3.uidl }},
 	{"pop3", "on_delete", func(c *config) any { return &c.pop3.onDelete }},
+	{"pop3", "expire", func(c *config) any { return &c.pop3.expire }},
 	{"pop3", "lock", func(c *config) any { return &c.pop3.lock }},
 	{"imap", "separator", func(c *config) any { return &c.imap.separator }},
 	{"imap", "prefix", func(c *config) any { return &c.imap.prefix }},

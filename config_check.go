@@ -48,6 +48,9 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkOAuth()
 	d.checkWord("pop3", "uidl", c.pop3.uidl, "dovecot", "courier", "cyrus", "filename")
 	d.checkWord("pop3", "on_delete", c.pop3.onDelete, "hide", "trash", "archive", "delete")
+	if _, err := configParseDays(c.pop3.expire); err != nil {
+		d.found(configPath("pop3", "expire"), fmt.Sprintf("[pop3] expire: %v", err), configDaysHint)
+	}
 	d.checkWord("imap", "separator", c.imap.separator, "/", ".")
 	if d.checkWord("imap", "prefix", c.imap.prefix, "", "INBOX.") && c.imap.prefix != "" && c.imap.separator != "." {
 		d.found(configPath("imap", "prefix"), `[imap] prefix "INBOX." needs the separator "."`, `set separator = "."`)

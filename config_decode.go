@@ -38,6 +38,8 @@ func (d *configDecoder) section(section string, table map[string]any) {
 			d.alias(path, name, value)
 		case section == configMetadata:
 			d.entry(path, name, value)
+		case section == configRetention:
+			d.keeps(path, section, name, value, &d.retention)
 		case section == configUsers:
 			d.user(path, name, value)
 		case key != nil:
@@ -159,6 +161,56 @@ func (d *configDecoder) entry(path, name string, value any) {
 	d.entries[name] = text
 }
 
+const configDaysHint = `days are written "30d", weeks "4w"; "" is for ever`
+
+// keeps decodes a line of [retention]: a folder, and how long mail stays in it. INBOX has no case.
+func (d *configDecoder) keeps(path, section, folder string, value any, into *map[string]int) {
+	text, ok := value.(string)
+	if !ok {
+		d.found(path, fmt.Sprintf("[%s] %s must be a time in quotes, like \"30d\", not %s", section, configQuote(folder), configType(value)), "a name with a dot, a blank or a / stands in quotes, too")
+		return
+	}
+	days, err := configParseDays(text)
+	if err != nil {
+		d.found(path, fmt.Sprintf("[%s] %s: %v", section, configQuote(folder), err), configDaysHint)
+		return
+	}
+	name := strings.TrimSuffix(folder, "/*")
+	if name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.Contains(name, "//") || strings.ContainsAny(name, "*%\x00\r\n") {
+		d.found(path, fmt.Sprintf("[%s] %q is no folder's name", section, folder), `write one as mail programs show it, with / between its parts, like "Trash" or "lists/go"; "lists/*" is all below lists`)
+		return
+	}
+	if len(name) >= 5 && strings.EqualFold(name[:5], "INBOX") && (len(name) == 5 || name[5] == '/') {
+		folder = "INBOX" + folder[5:]
+	}
+	if *into == nil {
+		*into = map[string]int{}
+	}
+	if _, twice := (*into)[folder]; twice {
+		d.found(path, fmt.Sprintf("[%s] %s is there twice", section, folder), "")
+	}
+	(*into)[folder] = days
+}
+
+// configParseDays reads "30d" or "4w"; "" is 0.
+func configParseDays(text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	unit := map[byte]int{'d': 1, 'w': 7}[text[len(text)-1]]
+	n, err := strconv.ParseUint(text[:len(text)-1], 10, 16)
+	switch days := int(n) * unit; {
+	case unit == 0 || err != nil:
+		return 0, fmt.Errorf("%q is no number of days", text)
+	case days < 1 || days > configDaysMost:
+		return 0, fmt.Errorf("%q is not between 1 and %d days", text, configDaysMost)
+	default:
+		return days, nil
+	}
+}
+
+const configDaysMost = 36500 // a hundred years
+
 // user decodes a section [users.NAME].
 func (d *configDecoder) user(path, name string, value any) {
 	table, ok := value.(map[string]any)
@@ -180,9 +232,17 @@ func (d *configDecoder) user(path, name string, value any) {
 		case "quota_messages":
 			own.quotaMessages = new(int)
 			d.value(path, configKey{section, inner, func(*config) any { return own.quotaMessages }}, value)
+		case configRetention:
+			table, ok := value.(map[string]any)
+			if !ok {
+				d.found(path, fmt.Sprintf("[%s] retention must be a section, not %s", section, configType(value)), "write ["+section+".retention] on a line of its own")
+			}
+			for folder, value := range table {
+				d.keeps(configPath(configUsers, name, inner, folder), section+".retention", folder, value, &own.retention)
+			}
 		default:
-			hint := "[users.NAME] knows quota, quota_messages"
-			if near := configNearest(inner, []string{"quota", "quota_messages"}); near != "" {
+			hint := "[users.NAME] knows quota, quota_messages, and a section retention"
+			if near := configNearest(inner, []string{"quota", "quota_messages", configRetention}); near != "" {
 				hint = "did you mean " + near + "?"
 			}
 			d.found(path, fmt.Sprintf("unknown key %q in [%s]", inner, section), hint)
@@ -215,7 +275,7 @@ func configExample(key configKey) string {
 		}
 	}
 	examples := map[string]string{"hostname": "mail.example.org", "domains": "example.org", "lmtp": "127.0.0.1:24",
-		"cert": "cert.pem", "key": "key.pem", "prefix": "INBOX.", "shared": "Shared", "networks": "192.168.1.0/24", "admins": "alice", "without": "QRESYNC", "smtp": ":2526", "submission": ":2588", "submissions": ":2466"}
+		"expire": "14d", "cert": "cert.pem", "key": "key.pem", "prefix": "INBOX.", "shared": "Shared", "networks": "192.168.1.0/24", "admins": "alice", "without": "QRESYNC", "smtp": ":2526", "submission": ":2588", "submissions": ":2466"}
 	return examples[key.name]
 }
 
@@ -278,7 +338,7 @@ func configKeyOf(section, name string) *configKey {
 }
 
 func configSections() []string {
-	sections := []string{configAliases, configMetadata, configUsers}
+	sections := []string{configAliases, configMetadata, configRetention, configUsers}
 	for _, key := range configKeys {
 		if key.section != "" && !slices.Contains(sections, key.section) {
 			sections = append(sections, key.section)

@@ -58,7 +58,7 @@ func TestConfigEmbeddedIsDefault(t *testing.T) {
 			t.Errorf("config.toml does not show %s", path)
 		}
 	}
-	for _, section := range []string{configAliases, configMetadata} {
+	for _, section := range []string{configAliases, configMetadata, configRetention} {
 		if lines[section] == 0 {
 			t.Errorf("config.toml does not show [%s]", section)
 		}

@@ -101,3 +101,8 @@ func logServerFirstUser(log *slog.Logger, name, users, file string) {
 func logServerLogins(log *slog.Logger, err error) {
 	log.Error("the record of logins cannot be read or written", "err", err)
 }
+
+// logServerExpire says that nobody knows whose mail is to be looked at.
+func logServerExpire(log *slog.Logger, err error) {
+	log.Error("no mail expires for now", "err", err)
+}

@@ -17,7 +17,8 @@ type mailboxTree struct {
 	user string
 	root string
 
-	quota mailboxQuotaState // has mutexes of its own
+	quota    mailboxQuotaState // has mutexes of its own
+	fetching sync.Mutex        // held while what POP3 has fetched is read or written
 
 	mu       sync.Mutex // guards prepared; held while folders are made, removed, renamed
 	prepared bool

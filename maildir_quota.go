@@ -300,3 +300,26 @@ func maildirReadLimits(root string) (limits maildirTotals, err error) {
 func maildirWriteLimits(root string, limits maildirTotals) error {
 	return fileReplace(filepath.Join(root, maildirLimitsName), limits.appendTo(nil), maildirFileMode)
 }
+
+// The file letterbox-warned in a user's root has the percentage at which the user was last warned that there is
+// little room left. Without it, the user is warned anew.
+const maildirWarnedName = "letterbox-warned"
+
+// maildirReadWarned gives the percentage, 0 if there is none. A file that is broken is as good as none.
+func maildirReadWarned(root string) (percent int, err error) {
+	text, err := os.ReadFile(filepath.Join(root, maildirWarnedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	if percent, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil || percent < 0 || percent > 100 {
+		percent = 0
+	}
+	return percent, nil
+}
+
+// maildirWriteWarned keeps the percentage, durably.
+func maildirWriteWarned(root string, percent int) error {
+	return fileReplace(filepath.Join(root, maildirWarnedName), strconv.AppendInt(nil, int64(percent), 10), maildirFileMode)
+}

@@ -37,6 +37,10 @@ type popDoor struct {
 	uidl      string    // "dovecot", "courier", "cyrus", "filename"
 	onDelete  string    // "hide", "trash", "archive", "delete"
 	lock      *popLocks // for [pop3] lock = true: made once, kept over reloads; nil: not exclusive
+
+	expire  time.Duration                             // when what was fetched goes the way of onDelete; 0: never
+	expires func(user string) (days int, varies bool) // what CAPA says, "" before the login; 0: never; nil: likewise
+	marks   bool                                      // there are rules by which mail expires in folders, which are not for what POP3 has moved there
 }
 
 // popSession is one client, from its connection to the end.

@@ -17,7 +17,7 @@ func (s *popSession) cmdCapa(arg string) error {
 		return errPopArgument
 	}
 	list := []string{"CAPA", "TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING",
-		"EXPIRE NEVER", "UTF8 USER", "IMPLEMENTATION Letterbox"}
+		s.expiry(), "UTF8 USER", "IMPLEMENTATION Letterbox"}
 	if s.state == popAuthorization {
 		if s.mayLogin() {
 			list = append(list, "USER", "SASL "+strings.Join(s.mechanisms(), " "))
@@ -220,7 +220,7 @@ func (s *popSession) loggedIn(name, how, app string) error {
 	if s.lock != nil && !s.lock.take(name) { // RFC 2449, section 8.1.2
 		return popErr{"IN-USE", "another POP3 session has this mailbox open"}
 	}
-	drop, err := popOpen(s.store, name, s.onDelete)
+	drop, err := popOpen(s.store, name, s.onDelete, s.marks)
 	if err != nil {
 		if s.lock != nil {
 			s.lock.release(name)

@@ -11,12 +11,13 @@ import (
 // popHidden is the keyword of messages that a POP3 client has deleted while
 // on_delete was "hide". IMAP shows them; POP3 does not, whatever on_delete is now: a
 // client that has forgotten them would fetch them all again.
-const popHidden = "$POP3Deleted"
+const popHidden = mailboxPopHidden
 
 // popMaildrop is what a session has from its login to its end.
 type popMaildrop struct {
-	tree *mailboxTree
-	view *mailboxView
+	tree  *mailboxTree
+	view  *mailboxView
+	marks bool // what goes to another folder is marked; see popDoor
 
 	validity uint32
 	msgs     []popMessage // message n is msgs[n-1]; fixed at the login
@@ -27,12 +28,13 @@ type popMessage struct {
 	uid     uint32
 	deleted bool // DELE
 	seen    bool // it was fetched, and \Seen is not stored yet
+	fetched bool // whole, by RETR
 	gone    bool // removed by others meanwhile, or cannot be read
 	size    int64
 }
 
 // popOpen opens a user's INBOX. New mail stays in new/, recent for an IMAP client.
-func popOpen(store *mailboxStore, user, onDelete string) (*popMaildrop, error) {
+func popOpen(store *mailboxStore, user, onDelete string, marks bool) (*popMaildrop, error) {
 	tree, err := store.tree(user)
 	if err != nil {
 		return nil, err
@@ -41,7 +43,7 @@ func popOpen(store *mailboxStore, user, onDelete string) (*popMaildrop, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &popMaildrop{tree: tree, view: view, validity: view.uidValidity()}
+	b := &popMaildrop{tree: tree, view: view, marks: marks, validity: view.uidValidity()}
 	if onDelete == "hide" {
 		// An INBOX from before may not have the keyword. It gets its letter while there is room
 		// on the disk: on a full one messages can still be renamed, and so be hidden. If this
@@ -227,8 +229,21 @@ func (b *popMaildrop) update(onDelete string) (moved int, folder string, err err
 	return 0, "", err
 }
 
-// move moves messages to the folder of a special use.
+// move moves messages to the folder of a special use. If there are rules about how long mail stays there, the messages are
+// marked first, so that those rules are not for them: the move makes the mark durable.
 func (b *popMaildrop) move(uids []uint32, use string, folder *string) (err error) {
+	if b.marks {
+		mark, err := b.view.keywordFlags([]string{mailboxPopMoved})
+		if err == nil {
+			err = b.inBatches(uids, func(uids []uint32) error {
+				_, err := b.view.store(uids, mailboxAdd, mark, true, 0)
+				return err
+			})
+		}
+		if err != nil && !errors.Is(err, errMailboxKeywords) {
+			return err
+		}
+	}
 	if *folder, err = b.tree.special(use); err != nil {
 		return err
 	}

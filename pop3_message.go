@@ -170,7 +170,7 @@ func (s *popSession) cmdRetr(arg string) error {
 	if err := s.send(f, m.size, -1); err != nil {
 		return err
 	}
-	m.seen = true
+	m.seen, m.fetched = true, true
 	return nil
 }
 
@@ -317,6 +317,7 @@ func (s *popSession) cmdQuit(arg string) error {
 	}
 	moved, folder, err := s.drop.update(s.onDelete)
 	s.storeSeen()
+	s.noteFetched()
 	switch {
 	case err != nil:
 		logCommandFailed(s.c.log, s.user, "QUIT", fmt.Errorf("deleting: %w", err))

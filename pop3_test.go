@@ -19,7 +19,7 @@ import (
 )
 
 // servePop is the POP3 door of dialogs. Settings for "! with": uidl, on_delete,
-// lock, plaintext, stls ("no": not offered), domain (always example.org).
+// lock, plaintext, expire ("14", or "14 30": what CAPA says before and after the login), stls ("no": not offered), domain (always example.org).
 func servePop(t *testing.T, dir string, c net.Conn) {
 	d := dialogShared(t, dir, func() *popDoor {
 		d := testPopDoor(t, dir)
@@ -27,6 +27,9 @@ func servePop(t *testing.T, dir string, c net.Conn) {
 		testAuthClients(t, d.auth, dialogWith(dir, "client_ca"))
 		testAuthTokens(t, d.auth, dialogWith(dir, "oauth"))
 		d.uidl, d.onDelete = cmp.Or(dialogWith(dir, "uidl"), "dovecot"), cmp.Or(dialogWith(dir, "on_delete"), "hide")
+		if days := dialogWith(dir, "expire"); days != "" {
+			d.expire, d.expires = 14*24*time.Hour, testPopExpires(t, days)
+		}
 		if dialogWith(dir, "lock") != "" {
 			d.lock = newPopLocks()
 		}
@@ -237,24 +240,29 @@ func TestPopDeleteSeen(t *testing.T) {
 		d := testPopDoor(t, root)
 		d.onDelete = onDelete
 		testPopTalk(d, testPopLogin+"RETR 1\r\nRETR 2\r\nDELE 1\r\nDELE 3\r\nQUIT\r\n")
-		var got []string
-		for _, pattern := range []string{"new/*", "cur/*", ".*/new/*", ".*/cur/*"} {
-			files, err := filepath.Glob(filepath.Join(root, "alice", pattern))
-			must(t, err)
-			for _, file := range files {
-				dir, name := filepath.Split(strings.TrimPrefix(file, filepath.Join(root, "alice")+"/"))
-				base, info, _ := strings.Cut(name, ":2,")
-				if base, _, _ = strings.Cut(base, "."); dir[0] == '.' {
-					base = "" // it has a new name there
-				}
-				got = append(got, dir+base+" "+info)
-			}
-		}
-		slices.Sort(got)
-		if !slices.Equal(got, want) {
+		if got := testPopFiles(t, root); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", onDelete, got, want)
 		}
 	}
+}
+
+// testPopFiles lists alice's messages: the directory, the time in the name unless it was moved, and the flags.
+func testPopFiles(t *testing.T, root string) (got []string) {
+	t.Helper()
+	for _, pattern := range []string{"new/*", "cur/*", ".*/new/*", ".*/cur/*"} {
+		files, err := filepath.Glob(filepath.Join(root, "alice", pattern))
+		must(t, err)
+		for _, file := range files {
+			dir, name := filepath.Split(strings.TrimPrefix(file, filepath.Join(root, "alice")+"/"))
+			base, info, _ := strings.Cut(name, ":2,")
+			if base, _, _ = strings.Cut(base, "."); dir[0] == '.' {
+				base = "" // it has a new name there
+			}
+			got = append(got, dir+base+" "+info)
+		}
+	}
+	slices.Sort(got)
+	return got
 }
 
 func TestPopUIDLForm(t *testing.T) {

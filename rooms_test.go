@@ -28,13 +28,14 @@ import (
 // is used only by rooms above it, so the list also reads as the layers.
 const rooms = `
 	main:    cmd
-	cmd:     server config transfer auth mailbox maildir log
-	server:  web smtp pop3 imap deliver mailbox auth config conn file log
+	cmd:     server config transfer retain auth mailbox maildir log
+	server:  web retain smtp pop3 imap deliver mailbox auth config conn file log
 	web:     deliver mailbox auth address conn log
 	smtp:    deliver auth address conn log
 	pop3:    mailbox message auth conn log
 	imap:    mailbox message auth conn log
 	deliver: mailbox message address log
+	retain:  mailbox log
 	transfer: mailbox maildir message auth file log
 	mailbox: maildir message log
 	maildir: file log

@@ -31,6 +31,7 @@ import (
 //	server_first.go    the first user
 //	server_clock.go    which time is believed
 //	server_web.go      what the page is told
+//	server_retain.go   what mail that looks after itself is told
 //	server_user.go     which user it becomes
 //	server_notify.go   what the service manager is told
 
@@ -59,13 +60,15 @@ type serverSettings struct {
 // server is a running Letterbox.
 type server struct {
 	serverSettings
-	users string // path of the users file: the first configuration's, until the end
-	clk   *serverClock
-	certs *serverCerts
-	store *mailboxStore
-	locks *popLocks
-	web   *webState
-	doors atomic.Pointer[serverDoors]
+	users    string // path of the users file: the first configuration's, until the end
+	clk      *serverClock
+	certs    *serverCerts
+	store    *mailboxStore
+	locks    *popLocks
+	web      *webState
+	retain   *retainer
+	retainMu sync.Mutex // held for a round of retain, and taken after reloading
+	doors    atomic.Pointer[serverDoors]
 
 	reloading sync.Mutex // held while a configuration is put in place
 
@@ -142,7 +145,10 @@ func (s *server) open(c *config, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.firstUser(c); err != nil {
+	if err = s.firstUser(c); err == nil {
+		err = s.openRetain(dir)
+	}
+	if err != nil {
 		s.store.close()
 		return err
 	}
@@ -220,6 +226,7 @@ func (s *server) reload() error {
 func (s *server) tick() {
 	s.refresh()
 	s.store.sweep() // looks at the clock itself
+	s.expire()      // likewise
 	s.writeLogins()
 	debug.FreeOSMemory() // what a busy hour has left
 	s.mu.Lock()
@@ -282,6 +289,9 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 		case <-time.After(serverCutTime):
 		}
 	}
+	s.retainMu.Lock() // a round in its course ends after a batch
+	s.retain.keep()
+	s.retainMu.Unlock()
 	s.store.close()
 	s.writeLogins()
 	s.clk.note()

@@ -57,7 +57,7 @@ func (s *server) makeDoors(c *config) *serverDoors {
 	d.smtp, d.submission, d.lmtp, d.legacySMTP, d.legacySubmission = &smtp, &submission, &lmtp, &legacySMTP, &legacySubmission
 
 	d.pop3 = &popDoor{auth: a, store: s.store, hostname: c.hostname, tls: starttlsClients, plaintext: plaintext,
-		uidl: c.pop3.uidl, onDelete: c.pop3.onDelete}
+		uidl: c.pop3.uidl, onDelete: c.pop3.onDelete, expire: retainTime(c.pop3.expireDays()), expires: serverExpires(c), marks: c.retains()}
 	if c.pop3.lock {
 		d.pop3.lock = s.locks
 	}
