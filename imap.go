@@ -241,7 +241,8 @@ func (s *imapSession) serveOne() error {
 
 // mayStay tells by errMailboxGone that the mailbox that is selected may not be read any more (RFC 4314, section 5.1.1).
 func (s *imapSession) mayStay(command imapCommand) error {
-	if s.selected != nil && (command.states == imapSelectedState || s.name == "ESEARCH") && s.selected.view.rights()&mailboxRightRead == 0 {
+	reads := command.states == imapSelectedState || s.name == "ESEARCH" || s.name == "UID ESEARCH"
+	if s.selected != nil && reads && s.selected.view.rights()&mailboxRightRead == 0 {
 		return errMailboxGone
 	}
 	return nil

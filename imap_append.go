@@ -109,12 +109,11 @@ func (s *imapSession) cmdReplace() error {
 	case len(view.messages(old)) == 0:
 		return imapNo{imap.ResponseCodeNonExistent, "there is no such message"}
 	}
-	replaced, err := view.diskSizes(old)
+	base, err := s.replaceBase(name, old)
 	if err != nil {
 		return err
 	}
-	// What is replaced makes room (RFC 8508, section 3).
-	draft, err := s.appendOne(name, a, mailboxQuota{-replaced.bytes, 0})
+	draft, err := s.appendOne(name, a, base)
 	if err != nil {
 		return err
 	}
@@ -129,6 +128,20 @@ func (s *imapSession) cmdReplace() error {
 	s.brought(name, uids)
 	s.c.printf("* OK [APPENDUID %d %d] this replaces it", validity, uids[0]) // before the EXPUNGE (RFC 8508, section 4.3)
 	return view.remove(old)
+}
+
+// replaceBase is what there will be more in a mailbox's quota besides the bytes of a message that replaces others. What is replaced
+// makes room (RFC 8508, section 3), but only for its own owner.
+func (s *imapSession) replaceBase(name string, old []uint32) (base mailboxQuota, err error) {
+	folder, err := s.folder(name)
+	if err != nil {
+		return base, err
+	}
+	if !s.selected.view.sharesQuota(folder) {
+		return mailboxQuota{0, 1}, nil
+	}
+	replaced, err := s.selected.view.diskSizes(old)
+	return mailboxQuota{-replaced.bytes, 0}, err
 }
 
 // readAppend reads all up to the literal, or to the first of several parts.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -404,14 +406,24 @@ func imapParallel(n int, do func(worker, i int)) {
 	}
 	var next atomic.Int32
 	var wg sync.WaitGroup
+	var panicked atomic.Pointer[string]
 	for worker := range workers {
 		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != nil { // one session's fault ends no other's
+					text := fmt.Sprintf("%v\n%s", p, debug.Stack())
+					panicked.CompareAndSwap(nil, &text)
+				}
+			}()
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				do(worker, i)
 			}
 		})
 	}
 	wg.Wait()
+	if p := panicked.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 // errImapNoSummary says that a summary could not be made, and why was noted when

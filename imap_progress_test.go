@@ -126,6 +126,18 @@ func TestImapProgress(t *testing.T) {
 			}()
 			s.during(func() error { panic("out of ideas") })
 		}()
+		func() {
+			defer func() {
+				if p := fmt.Sprint(recover()); !strings.Contains(p, "out of ideas") || !strings.Contains(p, "TestImapProgress") {
+					t.Errorf("recovered %q", p)
+				}
+			}()
+			imapParallel(1000, func(_, i int) { // in goroutines where there is more than one core
+				if i == 500 {
+					panic("out of ideas")
+				}
+			})
+		}()
 		server.Close()
 		want := []string{
 			`10s * OK [INPROGRESS ("a" 28 100)] SEARCH is under way`,

@@ -19,6 +19,7 @@ type imapURLReader struct {
 
 func (r *imapURLReader) close() {
 	r.body.reset(nil, 0, nil, nil)
+	r.last = imapTree{} // another folder's message may have the same UID and size
 	if r.view != nil {
 		r.view.close()
 		r.view = nil
@@ -71,14 +72,15 @@ func (b *imapBody) section(sec *imapSection, partial *imapPartial) (io.Reader, e
 	if err != nil {
 		return nil, err
 	}
+	whole := imapWhole{b.r, b.size}
 	if b.summary == nil {
 		b.summary = b.view.knownSummary(b.uid)
 	}
 	if b.plain() {
 		start, count := partial.cut(to - from)
-		return messageWire(b.r, from+start, count), nil
+		return messageWire(whole, from+start, count), nil
 	}
-	text := messageWire(b.r, from, to-from)
+	text := messageWire(whole, from, to-from)
 	if partial == nil {
 		return text, nil
 	}
@@ -86,4 +88,19 @@ func (b *imapBody) section(sec *imapSection, partial *imapPartial) (io.Reader, e
 		return nil, fmt.Errorf("reading a message: %w", err)
 	}
 	return io.LimitReader(text, partial.count), nil
+}
+
+// imapWhole is a message that has to be there to its end: one that another program cuts short meanwhile is an error, and
+// not a shorter message, by which a client might replace it.
+type imapWhole struct {
+	r    io.ReaderAt
+	size int64
+}
+
+func (w imapWhole) ReadAt(p []byte, off int64) (n int, err error) {
+	n, err = w.r.ReadAt(p, off)
+	if err == io.EOF && off+int64(n) < w.size {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

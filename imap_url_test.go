@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -110,4 +111,13 @@ func FuzzIMAPURL(f *testing.F) {
 			t.Fatalf("%q: %v", text, err)
 		}
 	})
+}
+
+func TestImapURLCutShort(t *testing.T) {
+	for size, want := range map[int64]error{5: nil, 6: io.ErrUnexpectedEOF} {
+		text, err := io.ReadAll(messageWire(imapWhole{strings.NewReader("a\r\nbc"), size}, 1, size-1))
+		if string(text) != "\r\nbc" || err != want {
+			t.Errorf("of %d bytes: %q, %v", size, text, err)
+		}
+	}
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 )
 
@@ -23,8 +25,13 @@ type mailboxKnown struct {
 	words   []byte // its signature
 }
 
-// mailboxKnow reads a message.
-func mailboxKnow(r io.ReaderAt, size int64) (*mailboxKnown, error) {
+// mailboxKnow reads a message. It runs where a panic would end the process, and the message is anybody's.
+func mailboxKnow(r io.ReaderAt, size int64) (known *mailboxKnown, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			known, err = nil, fmt.Errorf("reading a message: %v\n%s", p, debug.Stack())
+		}
+	}()
 	s, root, err := messageSummarizeTree(io.NewSectionReader(r, 0, size))
 	if err == nil {
 		err = mailboxPreview(r, root, s)

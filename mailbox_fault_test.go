@@ -211,3 +211,14 @@ func TestMailboxStaysLocked(t *testing.T) {
 		t.Errorf("IMAP says %v of it", no)
 	}
 }
+
+// mailboxWrongReader panics, as a fault in reading messages would.
+type mailboxWrongReader struct{}
+
+func (mailboxWrongReader) ReadAt([]byte, int64) (int, error) { panic("out of ideas") }
+
+func TestMailboxKnowPanics(t *testing.T) {
+	if known, err := mailboxKnow(mailboxWrongReader{}, 1000); known != nil || err == nil || !strings.Contains(err.Error(), "out of ideas") {
+		t.Errorf("%v, %v", known, err)
+	}
+}

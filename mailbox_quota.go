@@ -215,6 +215,15 @@ func (v *mailboxView) diskSizes(uids []uint32) (sum mailboxQuota, err error) {
 	return sum, err
 }
 
+// sharesQuota tells whether what is in a folder, which need not exist, counts for the user for whom the view's messages do.
+func (v *mailboxView) sharesQuota(folder string) bool {
+	if v.who == nil {
+		return true
+	}
+	t, _, err := v.who.locate(folder)
+	return err == nil && t == v.mb.tree
+}
+
 func (mb *mailbox) diskSizes(uids []uint32) (sum mailboxQuota) {
 	for _, uid := range uids {
 		if i := mb.find(uid); i >= 0 {

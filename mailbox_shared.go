@@ -125,18 +125,18 @@ func (a *mailboxAccess) rights(name string) (mailboxRights, error) {
 func (a *mailboxAccess) mayCreate(name string) (t *mailboxTree, folder string, err error) {
 	t, folder, err = a.locate(name)
 	if errors.Is(err, errMailboxNotFound) { // there is no such user
-		err = errMailboxRights
+		return nil, "", errMailboxRights
+	} else if err != nil {
+		return nil, "", err
 	}
-	if err == nil {
-		folder, err = mailboxCleanName(folder)
+	above, err := t.above(folder)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case above != "" && t.rights(a.user, above)&mailboxRightCreate == 0, above == "" && t != a.own:
+		return nil, "", errMailboxRights // whatever is wrong with the name: by that it would be told that there is such a user
 	}
-	above := ""
-	if err == nil {
-		above, err = t.above(folder)
-	}
-	if err == nil && (above != "" && t.rights(a.user, above)&mailboxRightCreate == 0 || above == "" && t != a.own) {
-		err = errMailboxRights
-	}
+	folder, err = mailboxCleanName(folder)
 	return t, folder, err
 }
 
@@ -198,7 +198,7 @@ func (a *mailboxAccess) mayRename(from, to string) (t *mailboxTree, fromFolder, 
 		return nil, "", "", err
 	}
 	toTree, toFolder, err := a.mayCreate(to)
-	if toTree != nil && toTree != t {
+	if err == nil && toTree != t {
 		err = errMailboxApart
 	}
 	return t, fromFolder, toFolder, err
