@@ -70,6 +70,9 @@ func (s *imapSession) cmdAppend() error {
 		return err
 	}
 	s.brought(name, uids)
+	if !s.mayRead(name) {
+		return nil
+	}
 	code := fmt.Appendf(nil, "APPENDUID %d ", validity) // RFC 4315, section 3
 	return imapOK{string(imapAppendSet(code, uids)), "APPEND completed"}
 }
@@ -126,7 +129,9 @@ func (s *imapSession) cmdReplace() error {
 		return err
 	}
 	s.brought(name, uids)
-	s.c.printf("* OK [APPENDUID %d %d] this replaces it", validity, uids[0]) // before the EXPUNGE (RFC 8508, section 4.3)
+	if s.mayRead(name) {
+		s.c.printf("* OK [APPENDUID %d %d] this replaces it", validity, uids[0]) // before the EXPUNGE (RFC 8508, section 4.3)
+	}
 	return view.remove(old)
 }
 
@@ -142,6 +147,17 @@ func (s *imapSession) replaceBase(name string, old []uint32) (base mailboxQuota,
 	}
 	replaced, err := s.selected.view.diskSizes(old)
 	return mailboxQuota{-replaced.bytes, 0}, err
+}
+
+// mayRead tells whether the client may be told the UIDs of what it has brought into a mailbox: those of one that it cannot open
+// would tell it how much mail comes there (RFC 9051, sections 6.3.12 and 7.1).
+func (s *imapSession) mayRead(name string) bool {
+	folder, err := s.folder(name)
+	if err != nil {
+		return false
+	}
+	rights, err := s.tree.rights(folder)
+	return err == nil && rights&mailboxRightRead != 0
 }
 
 // readAppend reads all up to the literal, or to the first of several parts.

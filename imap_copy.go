@@ -64,6 +64,8 @@ func (s *imapSession) transfer(do func(uids []uint32, to string) (mailboxCopied,
 	switch {
 	case len(copied.from) == 0:
 		return imapOK{"", "there are no such messages"}
+	case !s.mayRead(name):
+		return nil
 	case move: // before the EXPUNGEs (RFC 6851, section 4.3)
 		s.c.printf("* OK [%s] moved", imapCopyUID(copied))
 		return nil

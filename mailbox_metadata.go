@@ -15,7 +15,7 @@ import (
 
 const (
 	mailboxAnnotationsMost     = 100     // of a folder: shared ones, and private ones of a user
-	mailboxAnnotationBytesMost = 1 << 20 // of a folder, all together
+	mailboxAnnotationBytesMost = 1 << 20 // of a folder: shared ones and private ones of a user together
 	mailboxAnnotationNewsMost  = 1000    // that wait for a session; later ones it does not hear of
 
 	mailboxPrivate    = "/private/"
@@ -159,13 +159,15 @@ func mailboxChangeAnnotation(list []maildirAnnotation, user string, c mailboxAnn
 func mailboxCheckAnnotations(list []maildirAnnotation, user string) error {
 	shared, private, bytes := 0, 0, 0
 	for _, a := range list {
-		bytes += a.size()
 		switch a.user {
 		case "":
 			shared++
 		case user:
 			private++
+		default: // nobody's private ones leave no room for another's
+			continue
 		}
+		bytes += a.size()
 	}
 	if shared > mailboxAnnotationsMost || private > mailboxAnnotationsMost || bytes > mailboxAnnotationBytesMost {
 		return errMailboxAnnotations

@@ -54,8 +54,11 @@ func TestMailboxAnnotations(t *testing.T) {
 	if n != 15 { // of 64 KiB each
 		t.Errorf("%d values of 64 KiB fit", n)
 	}
+	if err := set("bob", "/private/vendor/x/full", value); err != nil { // alice's private ones are none of bob's
+		t.Error(err)
+	}
 	before, err := maildirMetadata(filepath.Join(tree.root, mailboxDir("Sent"), maildirMetadataName))
-	if err != nil || len(before) != 3+n {
+	if err != nil || len(before) != 4+n {
 		t.Errorf("%d annotations, %v", len(before), err)
 	}
 }

@@ -296,3 +296,16 @@ func BenchmarkMessageText(b *testing.B) {
 		}
 	}
 }
+
+func TestMessageFill(t *testing.T) {
+	r := iotest.OneByteReader(strings.NewReader("abcdefgh"))
+	for _, want := range []string{"abc", "def", "gh", ""} {
+		var p [3]byte
+		if n, err := messageFill(r, p[:]); string(p[:n]) != want || (err == nil) != (n == len(p)) {
+			t.Errorf("%q, %v, not %q", p[:n], err, want)
+		}
+	}
+	if n, err := messageFill(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("abc"))), make([]byte, 3)); n != 1 || err != iotest.ErrTimeout {
+		t.Errorf("%d, %v", n, err)
+	}
+}

@@ -189,6 +189,17 @@ func (t *messageText) inBody(r io.ReaderAt, p *messagePart, headers bool) (bool,
 	return t.inPart(r, p)
 }
 
+// messageFill reads until p is full or the text ends: for each piece the end of the one before is copied, which is as long as what
+// is looked for, and some decoders give a byte at a time.
+func messageFill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var more int
+		more, err = r.Read(p[n:])
+		n += more
+	}
+	return n, err
+}
+
 // inPart looks in one text part.
 func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 	if p.bodyEnd == p.bodyStart {
@@ -207,7 +218,7 @@ func (t *messageText) inPart(r io.ReaderAt, p *messagePart) (bool, error) {
 	t.folded, t.kept = t.folded[:0], 0
 	rest := 0 // bytes of a rune that was cut
 	for {
-		n, err := body.Read(t.raw[rest:])
+		n, err := messageFill(body, t.raw[rest:])
 		text := t.raw[:rest+n]
 		rest = 0
 		if err == nil {
