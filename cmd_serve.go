@@ -37,7 +37,7 @@ func cmdServe(line *cmdLine) error {
 	if err != nil {
 		return err
 	}
-	s, err := serverStart(serverSettings{manager: manager, config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome, check: cmdFindings})
+	s, err := serverStart(serverSettings{manager: manager, multicast: serverMulticast(), config: c, load: line.load, log: log, version: cmdVersionText(), welcome: line.welcome, check: cmdFindings})
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ type config struct {
 	users     map[string]configUser
 	legacy    configListen // smtp, submission, submissions only
 	web       configWeb
+	mdns      configMDNS
 }
 
 // configListen is a list of "host:port" or "unix:/path" for each service, by its
@@ -111,6 +112,8 @@ func (c *config) webNetworks() []string {
 	}
 	return c.smtp.trustedNetworks
 }
+
+type configMDNS struct{ enabled bool }
 
 type configLimits struct {
 	plaintextAuth         string
@@ -202,6 +205,7 @@ func configDefault() *config {
 			maxMessageSize:  50 << 20,
 			maxRecipients:   100,
 		},
+		mdns:   configMDNS{enabled: true},
 		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
 		imap:   configIMAP{separator: "/", shared: "Shared", messageLimit: 10_000_000},
 		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100, memory: configAuto},
@@ -269,6 +273,7 @@ var configKeys = []configKey{
 	{"imap", "submit_users", func(c *config) any { return &c.imap.submitUsers }},
 	{"web", "networks", func(c *config) any { return &c.web.networks }},
 	{"web", "admins", func(c *config) any { return &c.web.admins }},
+	{"mdns", "enabled", func(c *config) any { return &c.mdns.enabled }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},
 	{"limits", "connections", func(c *config) any { return &c.limits.connections }},
 	{"limits", "connections_per_address", func(c *config) any { return &c.limits.connectionsPerAddress }},

@@ -106,3 +106,11 @@ func logServerLogins(log *slog.Logger, err error) {
 func logServerExpire(log *slog.Logger, err error) {
 	log.Error("no mail expires for now", "err", err)
 }
+
+func logMDNS(log *slog.Logger, what string, err error) {
+	log.Warn("multicast DNS: "+what, "error", err)
+}
+
+func logMDNSTaken(log *slog.Logger, name, address string) {
+	log.Warn("another box at home has this name, so that nothing is announced there", "name", name, "address", address, "hint", "set another hostname in config.toml")
+}

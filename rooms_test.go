@@ -29,7 +29,7 @@ import (
 const rooms = `
 	main:    cmd
 	cmd:     server config transfer retain auth mailbox maildir log
-	server:  web retain smtp pop3 imap deliver mailbox auth config conn file log
+	server:  web retain smtp pop3 imap mdns deliver mailbox auth config conn file log
 	web:     deliver mailbox auth address conn log
 	smtp:    deliver auth address conn log
 	pop3:    mailbox message auth conn log
@@ -41,6 +41,7 @@ const rooms = `
 	maildir: file log
 	auth:    file log
 	config:  address
+	mdns:    log
 	conn:    log
 	message:
 	address:

@@ -33,6 +33,7 @@ import (
 //	server_web.go      what the page is told
 //	server_retain.go   what mail that looks after itself is told
 //	server_user.go     which user it becomes
+//	server_mdns.go     what the home network is told
 //	server_notify.go   what the service manager is told
 
 // serverDirectory lies in the mail directory and holds what is the server's own. No
@@ -47,14 +48,15 @@ const (
 
 // serverSettings is what starting needs to know.
 type serverSettings struct {
-	config  *config
-	load    func() (*config, error) // reads the configuration again
-	log     *slog.Logger
-	version string
-	clock   func() time.Time                // nil: time.Now
-	welcome func(text string) (bool, error) // shows the first user's password, if somebody is looking on
-	manager *serverManager                  // nil: nobody wants to know
-	check   func(c *config) []serverFinding // looks for what is wrong; nil: nobody does
+	config    *config
+	load      func() (*config, error) // reads the configuration again
+	log       *slog.Logger
+	version   string
+	clock     func() time.Time                // nil: time.Now
+	welcome   func(text string) (bool, error) // shows the first user's password, if somebody is looking on
+	multicast *mdnsNetwork                    // nil: nothing is announced
+	manager   *serverManager                  // nil: nobody wants to know
+	check     func(c *config) []serverFinding // looks for what is wrong; nil: nobody does
 }
 
 // server is a running Letterbox.
@@ -69,6 +71,7 @@ type server struct {
 	retain   *retainer
 	retainMu sync.Mutex // held for a round of retain, and taken after reloading
 	doors    atomic.Pointer[serverDoors]
+	mdns     *mdnsResponder // nil: nothing is announced; s.reloading guards it
 
 	reloading sync.Mutex // held while a configuration is put in place
 
@@ -110,6 +113,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	}
 	s.readLogins()
 	s.accept(opened)
+	s.useMDNS(c)
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
 	if os.Geteuid() == 0 {
@@ -218,6 +222,7 @@ func (s *server) reload() error {
 	s.doors.Store(s.makeDoors(c))
 	s.closeUnlisted(c)
 	s.accept(opened)
+	s.useMDNS(c)
 	logServerReloaded(s.log, c.name)
 	return nil
 }
@@ -262,6 +267,7 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 	s.manager.tell("STOPPING=1")
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	s.mdns.close()
 	s.mu.Lock()
 	s.stopping = true
 	s.timer.Stop()

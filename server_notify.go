@@ -13,9 +13,9 @@ import (
 
 // serverManager is the service manager; nil: there is none.
 type serverManager struct {
-	conn  net.Conn
-	every time.Duration // between two signs of life; 0: none are wanted
-	timer *time.Timer
+	conn   net.Conn
+	every  time.Duration // between two signs of life; 0: none are wanted
+	ticker *time.Ticker
 }
 
 // serverFindManager finds the service manager by what it has put into the environment.
@@ -53,11 +53,13 @@ func (m *serverManager) watch(alive func()) {
 	if m == nil || m.every == 0 {
 		return
 	}
-	m.timer = time.AfterFunc(m.every, func() {
-		alive()
-		m.tell("WATCHDOG=1")
-		m.timer.Reset(m.every)
-	})
+	m.ticker = time.NewTicker(m.every)
+	go func() {
+		for range m.ticker.C {
+			alive()
+			m.tell("WATCHDOG=1")
+		}
+	}()
 }
 
 // alive returns at once, unless something holds for good what every connection needs.

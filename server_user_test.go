@@ -103,7 +103,7 @@ func TestServerManager(t *testing.T) {
 			if got := hear(); got != "WATCHDOG=1" { // and then it is again
 				t.Errorf("%q", got)
 			}
-			m.timer.Stop()
+			m.ticker.Stop()
 		}
 	}
 }
