@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,7 +63,11 @@ func (r *packaging) archive(path, binary string) error {
 	}
 	w := tar.NewWriter(z)
 	dir := strings.TrimSuffix(filepath.Base(path), ".tar.gz")
-	for _, from := range append([]string{binary}, shipped...) {
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		return err
+	}
+	for _, from := range slices.Concat([]string{binary}, shipped, docs) {
 		content, err := os.ReadFile(from)
 		if err != nil {
 			return err
@@ -72,6 +77,8 @@ func (r *packaging) archive(path, binary string) error {
 			name, mode = "letterbox", 0o755
 		} else if strings.HasSuffix(from, ".init") {
 			mode = 0o755
+		} else if strings.HasPrefix(from, "docs/") {
+			name = from
 		}
 		header := &tar.Header{Name: dir + "/" + name, Mode: mode, Size: int64(len(content)), ModTime: r.at, Format: tar.FormatUSTAR}
 		if err := w.WriteHeader(header); err != nil {
