@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -138,17 +136,23 @@ func (c *config) retentionOf(user string) map[string]int {
 	if len(own) == 0 {
 		return c.retention
 	}
-	all := maps.Clone(c.retention)
-	if all == nil {
-		all = map[string]int{}
+	all := map[string]int{}
+	for _, rules := range []map[string]int{c.retention, own} {
+		for folder, days := range rules {
+			all[folder] = days
+		}
 	}
-	maps.Copy(all, own)
 	return all
 }
 
 // retains tells whether there is such a rule for anybody.
 func (c *config) retains() bool {
-	return len(c.retention) > 0 || slices.ContainsFunc(slices.Collect(maps.Values(c.users)), func(u configUser) bool { return len(u.retention) > 0 })
+	for _, own := range c.users {
+		if len(own.retention) > 0 {
+			return true
+		}
+	}
+	return len(c.retention) > 0
 }
 
 // configQuota is a number of bytes, written as a configSize, or "" for no limit, which is 0.

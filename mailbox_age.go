@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -88,9 +88,10 @@ func mailboxCheckAges(root, folder string, keywords []string) (ages []mailboxAge
 			}
 		}
 	}
-	slices.SortStableFunc(ages, func(a, b mailboxAge) int {
+	sort.SliceStable(ages, func(i, j int) bool {
+		a, b := ages[i], ages[j]
 		// Those without a UID will get higher ones: 0-1 is the highest.
-		return cmp.Or(cmp.Compare(a.uid-1, b.uid-1), a.at.Compare(b.at))
+		return a.uid-1 < b.uid-1 || a.uid == b.uid && a.at.Before(b.at)
 	})
 	return ages, nil
 }

@@ -1,8 +1,7 @@
 package main
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -35,11 +34,8 @@ func (t *mailboxTree) noteFetched(validity uint32, uids []uint32, at time.Time) 
 	if err != nil {
 		return err
 	}
-	known = slices.DeleteFunc(known, func(f maildirFetched) bool { return f.validity != validity })
-	slices.SortFunc(known, func(a, b maildirFetched) int { return cmp.Compare(a.first, b.first) })
-	uids = slices.DeleteFunc(slices.Clone(uids), func(uid uint32) bool {
-		i, found := slices.BinarySearchFunc(known, uid, func(f maildirFetched, uid uint32) int { return cmp.Compare(f.first, uid) })
-		return found || i > 0 && known[i-1].last >= uid
+	sort.Slice(known, func(i, j int) bool { // no generic one: each type of it takes 10 KiB of the program
+		return known[i].validity < known[j].validity || known[i].validity == known[j].validity && known[i].first < known[j].first
 	})
 	var news []maildirFetched
 	seconds := int64(0)
@@ -47,6 +43,12 @@ func (t *mailboxTree) noteFetched(validity uint32, uids []uint32, at time.Time) 
 		seconds = at.Unix()
 	}
 	for _, uid := range uids {
+		i := sort.Search(len(known), func(i int) bool {
+			return known[i].validity > validity || known[i].validity == validity && known[i].first > uid
+		})
+		if i > 0 && known[i-1].validity == validity && known[i-1].last >= uid {
+			continue
+		}
 		if n := len(news); n > 0 && news[n-1].last+1 == uid {
 			news[n-1].last = uid
 			continue

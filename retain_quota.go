@@ -1,10 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -115,35 +115,36 @@ func retainWarning(from, to string, limits, used mailboxQuota, folders []mailbox
 		have, may = fmt.Sprint(used.messages, " messages"), fmt.Sprint(limits.messages, " messages")
 		size = func(f mailboxStorage) int64 { return f.messages }
 	}
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
-	_, domain, _ := strings.Cut(from, "@")
-	line("From: Letterbox <%s>", from)
-	line("To: <%s>", to)
-	line("Subject: Your mailbox is %d %% full", percent)
-	line("Date: %s", now.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
-	line("Message-ID: <quota.%d.%d@%s>", now.UnixNano(), percent, domain)
-	line("MIME-Version: 1.0")
-	line("Content-Type: text/plain; charset=utf-8")
-	line("Content-Transfer-Encoding: 8bit")
-	line("Auto-Submitted: auto-generated")
-	line("")
-	line("You have %s of mail. At most %s are allowed.", have, may)
-	line("When there is no room left, new mail for you is refused.")
-	line("")
-	line("What takes the room:")
-	line("")
 	folders = slices.Clone(folders)
-	slices.SortStableFunc(folders, func(a, b mailboxStorage) int { return cmp.Compare(size(b), size(a)) })
+	sort.SliceStable(folders, func(i, j int) bool { return size(folders[i]) > size(folders[j]) })
+	var largest strings.Builder
 	for _, f := range folders[:min(len(folders), retainLargest)] {
 		if f.messages > 0 {
-			line("    %s: %s, %d messages", f.name, retainSize(f.bytes), f.messages)
+			fmt.Fprintf(&largest, "    %s: %s, %d messages\r\n", f.name, retainSize(f.bytes), f.messages)
 		}
 	}
-	line("")
-	line("Delete what you do not need, and then empty the Trash: it counts as well.")
-	return b.String()
+	_, domain, _ := strings.Cut(from, "@")
+	return fmt.Sprintf(retainWarningText, from, to, percent, now.Format("Mon, 2 Jan 2006 15:04:05 -0700"), now.UnixNano(), percent, domain,
+		have, may, largest.String())
 }
+
+const retainWarningText = "From: Letterbox <%s>\r\n" +
+	"To: <%s>\r\n" +
+	"Subject: Your mailbox is %d %% full\r\n" +
+	"Date: %s\r\n" +
+	"Message-ID: <quota.%d.%d@%s>\r\n" +
+	"MIME-Version: 1.0\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\n" +
+	"Content-Transfer-Encoding: 8bit\r\n" +
+	"Auto-Submitted: auto-generated\r\n" +
+	"\r\n" +
+	"You have %s of mail. At most %s are allowed.\r\n" +
+	"When there is no room left, new mail for you is refused.\r\n" +
+	"\r\n" +
+	"What takes the room:\r\n" +
+	"\r\n" +
+	"%s\r\n" +
+	"Delete what you do not need, and then empty the Trash: it counts as well.\r\n"
 
 // retainSize writes a number of bytes for people.
 func retainSize(n int64) string {
