@@ -22,6 +22,7 @@ type cmdLine struct {
 	stderr io.Writer
 
 	transfer cmdTransferFlags
+	json     bool              // status
 	setup    map[string]string // answers to setup's questions, by the names of their flags
 }
 
@@ -30,6 +31,7 @@ const cmdUsage = `usage:
   letterbox setup [-hostname NAME] [-domains LIST] [-trust home|machine|LIST] [-ports low|high] [-data DIR] [-add LIST] [-yes]
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
+  letterbox status [-json] [-config FILE]               what the running server does
   letterbox import -user NAME [-folder NAME] SOURCE     mail from an mbox file, a Maildir, a directory of .eml files
   letterbox import -user NAME [-folder NAME] [-ca FILE] [-password-file FILE] [-again] imaps://USER@HOST     or imap:// with STARTTLS
   letterbox export -user NAME [-folder NAME] -format mbox|zip FILE     FILE may be - for the standard output
@@ -47,6 +49,7 @@ var cmdCommands = map[string]func(line *cmdLine) error{
 	"setup":   cmdSetup,
 	"user":    cmdUser,
 	"check":   cmdCheck,
+	"status":  cmdStatus,
 	"version": cmdVersion,
 	"import":  cmdImport,
 	"export":  cmdExport,
@@ -57,6 +60,7 @@ var cmdCommands = map[string]func(line *cmdLine) error{
 // cmdOptions are the flags of single subcommands, which stand after its name.
 var cmdOptions = map[string]func(line *cmdLine, flags *flag.FlagSet){
 	"setup":   cmdSetupFlags,
+	"status":  cmdStatusFlags,
 	"import":  cmdImportFlags,
 	"export":  cmdExportFlags,
 	"backup":  cmdBackupFlags,

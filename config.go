@@ -101,6 +101,8 @@ type configIMAP struct {
 type configWeb struct {
 	networks []string // as smtp.trustedNetworks; none: those
 	admins   []string // users
+
+	metricsNetworks []string // as smtp.trustedNetworks
 }
 
 // webNetworks are the networks that may see the page.
@@ -211,6 +213,7 @@ func configDefault() *config {
 		},
 		mdns:   configMDNS{enabled: true},
 		pop3:   configPOP3{uidl: "dovecot", onDelete: "hide"},
+		web:    configWeb{metricsNetworks: []string{configLoopback}},
 		imap:   configIMAP{separator: "/", shared: "Shared", messageLimit: 10_000_000},
 		limits: configLimits{plaintextAuth: "loopback", connections: 1000, connectionsPerAddress: 100, memory: configAuto},
 	}
@@ -276,6 +279,7 @@ var configKeys = []configKey{
 	{"imap", "save_limit", func(c *config) any { return &c.imap.saveLimit }},
 	{"imap", "submit_users", func(c *config) any { return &c.imap.submitUsers }},
 	{"web", "networks", func(c *config) any { return &c.web.networks }},
+	{"web", "metrics_networks", func(c *config) any { return &c.web.metricsNetworks }},
 	{"web", "admins", func(c *config) any { return &c.web.admins }},
 	{"mdns", "enabled", func(c *config) any { return &c.mdns.enabled }},
 	{"limits", "plaintext_auth", func(c *config) any { return &c.limits.plaintextAuth }},

@@ -60,6 +60,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkMessageLimits()
 	d.checkSubmitUsers()
 	d.checkNetworks("web", "networks", c.web.networks)
+	d.checkNetworks("web", "metrics_networks", c.web.metricsNetworks)
 	for _, name := range c.web.admins {
 		if name == "" || name != strings.ToLower(name) || strings.Contains(name, "@") {
 			d.found(configPath("web", "admins"), fmt.Sprintf("[web] admins: %q is no user's name", name), `users' names are in lower case and have no @: admins = ["alice"]`)

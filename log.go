@@ -138,7 +138,7 @@ func logRefused(log *slog.Logger, command, arguments string, code int, text stri
 // logNotDelivered says that a message was not stored for one recipient; the client
 // was told.
 func logNotDelivered(log *slog.Logger, id, sender, recipient string, err error) {
-	logTell(log, logFact{what: "not delivered", sender: sender, to: recipient, text: err.Error()})
+	logTell(log, logFact{what: "not delivered", sender: sender, to: recipient, text: err.Error(), err: err})
 	log.Warn("not delivered", "id", id, "sender", sender, "recipient", recipient, "err", err)
 }
 

@@ -97,6 +97,11 @@ func logServerFirstUser(log *slog.Logger, name, users, file string) {
 	log.Warn("made the first user, its password is in a file", "user", name, "users", users, "file", file)
 }
 
+// logServerStatus says that letterbox status does not get an answer; path is "" if only one did not.
+func logServerStatus(log *slog.Logger, path string, err error) {
+	log.Warn("letterbox status cannot be answered", "socket", path, "err", err)
+}
+
 // logServerLogins says that the record of logins cannot be kept.
 func logServerLogins(log *slog.Logger, err error) {
 	log.Error("the record of logins cannot be read or written", "err", err)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Some facts are told to somebody besides being logged: the page shows them.
+// Some facts are told to somebody besides being logged: they are counted, and the page shows them.
 
 // logFact is one of them. Which fields say something depends on what it is.
 type logFact struct {
@@ -20,6 +20,7 @@ type logFact struct {
 	to     string // the recipient
 	text   string // why, or the client's name
 	size   int64
+	err    error // of "not delivered"
 }
 
 // logTeller is a handler that passes the facts of its log on.

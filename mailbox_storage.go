@@ -42,3 +42,25 @@ func (st *mailboxStore) storage(user string) ([]mailboxStorage, error) {
 	}
 	return list, nil
 }
+
+// mailboxUse tells how much mail lies below a user's directory, and makes nothing.
+func mailboxUse(root string) (used mailboxQuota, err error) {
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		return used, nil
+	}
+	totals, _, err := maildirCountAll(root)
+	return mailboxQuota(totals), err
+}
+
+// loaded tells how many mailboxes are in memory, and their messages.
+func (st *mailboxStore) loaded() (mailboxes, messages int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, mb := range st.folders {
+		if n := int(mb.count.Load()); n > 0 {
+			mailboxes++
+			messages += n
+		}
+	}
+	return mailboxes, messages
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,6 +33,9 @@ import (
 //	server_clock.go    which time is believed
 //	server_web.go      what the page is told
 //	server_retain.go   what mail that looks after itself is told
+//	server_status.go   what is counted, and told to letterbox status
+//	server_metrics.go  the same in Prometheus' text format
+//	server_setup.go    what letterbox setup does on the disk
 //	server_user.go     which user it becomes
 //	server_mdns.go     what the home network is told
 //	server_notify.go   what the service manager is told
@@ -70,6 +74,8 @@ type server struct {
 	web      *webState
 	retain   *retainer
 	retainMu sync.Mutex // held for a round of retain, and taken after reloading
+	count    *serverCounts
+	asked    net.Listener // by letterbox status; nil: it cannot be had
 	doors    atomic.Pointer[serverDoors]
 	mdns     *mdnsResponder // nil: nothing is announced; s.reloading guards it
 
@@ -93,10 +99,10 @@ func serverStart(settings serverSettings) (*server, error) {
 	if settings.clock == nil {
 		settings.clock = time.Now
 	}
-	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(), web: newWebState(),
+	s := &server{serverSettings: settings, users: settings.config.storage.users, locks: newPopLocks(), web: newWebState(), count: newServerCounts(),
 		listeners: map[string]*serverListener{}, sessions: map[*serverSession]struct{}{}, perAddress: map[netip.Addr]int{},
 		idle: make(chan struct{})}
-	s.log = logTelling(s.log, s.web.told)
+	s.log = logTelling(s.log, s.told)
 	c := settings.config
 	opened, err := s.listen(c)
 	if err != nil {
@@ -112,6 +118,7 @@ func serverStart(settings serverSettings) (*server, error) {
 		return nil, err
 	}
 	s.readLogins()
+	s.openStatus(c)
 	s.accept(opened)
 	s.useMDNS(c)
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
@@ -295,6 +302,7 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 		case <-time.After(serverCutTime):
 		}
 	}
+	s.closeStatus()
 	s.retainMu.Lock() // a round in its course ends after a batch
 	s.retain.keep()
 	s.retainMu.Unlock()

@@ -18,6 +18,7 @@ type serverDoors struct {
 	imap                         *imapDoor
 	web                          *webDoor
 
+	config                  *config
 	networks, webNetworks   []string       // as configured
 	trusted                 []netip.Prefix // what they mean on this box now
 	connections, perAddress int
@@ -29,7 +30,7 @@ type serverDoors struct {
 
 func (s *server) makeDoors(c *config) *serverDoors {
 	serverLimit(s.store, c)
-	d := &serverDoors{networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
+	d := &serverDoors{config: c, networks: c.smtp.trustedNetworks, trusted: serverTrusted(c.smtp.trustedNetworks),
 		connections: c.limits.connections, perAddress: c.limits.connectionsPerAddress,
 		modern: s.certs.modern, clients: s.certs.modern, legacy: s.certs.legacy, certs: s.certs, ready: s.certs.ready()}
 	if c.tls.clientCA != "" { // those who send mail from elsewhere are not asked
@@ -92,7 +93,7 @@ func (d *serverDoors) trusts(addr netip.Addr) bool {
 // still mean the same, and no first certificate has been made.
 func (d *serverDoors) isCurrent() bool {
 	return d.ready == d.certs.ready() && slices.Equal(d.trusted, serverTrusted(d.networks)) &&
-		slices.Equal(d.web.networks, serverTrusted(d.webNetworks))
+		slices.Equal(d.web.networks, serverTrusted(d.webNetworks)) && slices.Equal(d.web.watchers, serverTrusted(d.config.web.metricsNetworks))
 }
 
 // serverAnnotations are what the server says of itself, for all users (RFC 5464, section

@@ -242,18 +242,21 @@ type serverSession struct {
 	conn *conn
 	raw  net.Conn // below TLS; closing it is how a session is cut
 	from netip.Addr
+
+	service *serverService
 }
 
 // admit counts a connection and starts its session, or refuses it.
 func (s *server) admit(l *serverListener, nc net.Conn) {
 	doors := s.doors.Load()
-	session := &serverSession{raw: nc}
+	session := &serverSession{raw: nc, service: l.service}
 	from := "unix socket"
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		session.from = tcp.AddrPort().Addr().Unmap().WithZone("")
 		from = session.from.String()
 	}
 	if l.service.legacy && !doors.trusts(session.from) {
+		s.count.connected(l.service.name, false)
 		logServerUntrusted(s.log, l.service.name, from)
 		nc.Close()
 		return
@@ -265,6 +268,7 @@ func (s *server) admit(l *serverListener, nc net.Conn) {
 		return
 	}
 	if len(s.sessions) >= doors.connections || session.from.IsValid() && s.perAddress[session.from] >= doors.perAddress {
+		s.count.connected(l.service.name, false)
 		if now := time.Now(); now.Sub(s.refused) > time.Minute { // a flood must not fill the log
 			s.refused = now
 			logServerTooMany(s.log, l.service.name, from, len(s.sessions), s.perAddress[session.from])
@@ -277,6 +281,7 @@ func (s *server) admit(l *serverListener, nc net.Conn) {
 		go s.refuse(l.service, nc)
 		return
 	}
+	s.count.connected(l.service.name, true)
 	s.counter++
 	log := s.log.With("session", strconv.FormatUint(s.counter, 36), "door", l.service.name, "from", from)
 	speaks := nc

@@ -338,7 +338,7 @@ func TestServerClock1970(t *testing.T) {
 	if said := log.String(); !strings.Contains(said, "the clock is not believed") || s.untilTick() != serverUnsetClock {
 		t.Errorf("the log says\n%s", said)
 	}
-	if files, err := os.ReadDir(filepath.Join(c.storage.path, serverDirectory)); err != nil || len(files) != 1 || files[0].Name() != "secret" {
+	if files, err := os.ReadDir(filepath.Join(c.storage.path, serverDirectory)); err != nil || len(files) != 2 || files[0].Name() != "secret" || files[1].Name() != serverStatusFile {
 		t.Errorf("made %v, %v", files, err)
 	}
 

@@ -24,7 +24,8 @@ func (s *server) makeWeb(c *config, d *serverDoors, a *auth) *webDoor {
 	return newWebDoor(s.web, webSettings{hostname: c.hostname, version: s.version, names: serverWebNames(c), domains: domains,
 		isOurs: deliverer.isOurs, networks: serverTrusted(d.webNetworks), listening: s.listening, addresses: serverOwnAddresses,
 		ca: s.certs.caCert, log: s.log, auth: a, store: s.store, admins: c.web.admins, onDelete: c.pop3.onDelete,
-		aliases: c.aliases, now: s.clk.now, findings: func() []webFinding { return s.findings(c) }})
+		aliases: c.aliases, now: s.clk.now, findings: func() []webFinding { return s.findings(c) },
+		webWatching: webWatching{watchers: serverTrusted(c.web.metricsNetworks), metrics: s.metrics, health: s.health}})
 }
 
 // serverFinding is something that is not as it should be, and what to do about it.

@@ -37,6 +37,7 @@ import (
 //	web_device.go      which devices have logged in
 //	web_admin.go       what the administrator sees
 //	web_event.go       what has come in, and what was refused
+//	web_watch.go       numbers for programs that watch
 //
 // The public part is told in clear as well: a device has to get the CA before it can trust this
 // box. All that has to do with a login is for TLS only.
@@ -61,6 +62,8 @@ type webSettings struct {
 	aliases  map[string][]string // as configured
 	now      func() time.Time    // zero while the clock is not believed
 	findings func() []webFinding // what is wrong with this box
+
+	webWatching
 }
 
 // webFinding is something that is not as it should be, and what to do about it.
@@ -237,6 +240,8 @@ var webRoutes = []webRoute{
 	{"/.well-known/autoconfig/mail/config-v1.1.xml", "GET", webAll, (*webVisit).showAutoconfig},
 	{webAutodiscoverPath, "POST", webAll, (*webVisit).showAutodiscover},
 	{webAutodiscoverPath, "GET", webTLS, (*webVisit).showAutodiscover}, // Outlook follows where it leads
+	{"/metrics", "GET", webAll, (*webVisit).showMetrics},
+	{"/healthz", "GET", webAll, (*webVisit).showHealthz},
 	{"/login", "GET", webTLS, (*webVisit).showLogin},
 	{"/login", "POST", webTLS, (*webVisit).takeLogin},
 	{"/logout", "POST", webUser, (*webVisit).takeLogout},
@@ -327,7 +332,7 @@ func (v *webVisit) headers() {
 
 // visit finds the route and follows it.
 func (v *webVisit) visit() error {
-	if v.from.IsValid() && !slices.ContainsFunc(v.networks, func(p netip.Prefix) bool { return p.Contains(v.from) }) {
+	if !v.mayVisit() {
 		return webRefusal{http.StatusForbidden, "This page is for the home network of this box. You come from " + v.from.String() + ", which is not in it."}
 	}
 	if v.host = webHost(v.r.Host); !v.isCalled(v.host) {
