@@ -190,3 +190,60 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestAddressList(t *testing.T) {
+	for _, test := range []struct{ text, want, bad string }{
+		{"alice", "alice", ""},
+		{" root (Cron Daemon), bob@pi.lan ", "root bob@pi.lan", ""},
+		{"Alice <alice@pi.lan>,\r\n\tBob\r\n <bob>", "alice@pi.lan bob", ""},
+		{`"Doe, Jane" <jane@pi>, "a b"@pi`, `jane@pi "a b"@pi`, ""},
+		{`"say \"<x>\", \\" <x@pi>`, "x@pi", ""},
+		{"family: alice, Bob <bob@pi>;, carol", "alice bob@pi carol", ""},
+		{"undisclosed-recipients:;", "", ""},
+		{"a:b;c:d,e;", "b d e", ""},
+		{"(a (nested \\) comment), with <x@y>) alice (,)", "alice", ""},
+		{",, ,alice,;,", "alice", ""},
+		{"alice @ pi . lan", "alice@pi.lan", ""},
+		{"< alice @ pi . lan >", "alice@pi.lan", ""},
+		{"X <@a,@b:c@d>", "c@d", ""},
+		{"me@[192.168.1.2], you@[IPv6:::1]", "me@[192.168.1.2] you@[ipv6:::1]", ""},
+		{"jürgen@bücher.example", "jürgen@bücher.example", ""},
+		{"two words, alice", "alice", "two words"},
+		{"a@b@c", "", "a@b@c"},
+		{"<>", "", "<>"},
+		{"X <alice> junk@pi", "alice", ""},
+		{"alice, <never closed", "alice", "<never closed"},
+		{`alice, "never closed`, "alice", `"never closed`},
+		{"alice, (never closed", "alice", "(never closed"},
+		{"alice, me@[1.2", "alice", "me@[1.2"},
+		{"alice\x00, bob\r\nRCPT", "", "alice\x00|bob\r\nRCPT"},
+		{"\xff@pi", "", "\xff@pi"},
+		{"", "", ""},
+	} {
+		list, bad := addressList(test.text)
+		var got []string
+		for _, a := range list {
+			got = append(got, a.String())
+		}
+		if strings.Join(got, " ") != test.want || strings.Join(bad, "|") != test.bad {
+			t.Errorf("%q: %q, bad %q", test.text, got, bad)
+		}
+	}
+}
+
+func FuzzAddressList(f *testing.F) {
+	for _, text := range []string{"alice, Bob <bob@pi>", "g: a, \"b c\"@d (e);", "<@a:b@c>, \\", "x@[IPv6:::1]"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, bad := addressList(text)
+		if n := len(list) + len(bad); n > 1+strings.Count(text, ",")+strings.Count(text, ";") {
+			t.Errorf("%d entries", n)
+		}
+		for _, a := range list {
+			if again, err := addressParse(a.String()); err != nil || strings.ContainsAny(a.String(), "\r\n\x00") {
+				t.Errorf("%q gives %q, which is read as %q, %v", text, a, again, err)
+			}
+		}
+	})
+}

@@ -38,6 +38,7 @@ const cmdUsage = `usage:
   letterbox backup [-keep N] DIR                        a snapshot of everything
   letterbox restore DIR                                 what snapshots there are
   letterbox restore -user NAME [-snapshot NAME] [-folder NAME] [-message ID|WORDS] [-to FOLDER] [-list] [-all] DIR
+  letterbox sendmail [-t] [-i] [-f ADDRESS] [-F NAME] [RECIPIENT...]   mail from cron and scripts: sendmail(8)
   letterbox version
 
 Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-in one with its data in ./data.
@@ -45,16 +46,17 @@ Without -config: ./config.toml, then /etc/letterbox/config.toml, then the built-
 
 // cmdCommands is every subcommand.
 var cmdCommands = map[string]func(line *cmdLine) error{
-	"serve":   cmdServe,
-	"setup":   cmdSetup,
-	"user":    cmdUser,
-	"check":   cmdCheck,
-	"status":  cmdStatus,
-	"version": cmdVersion,
-	"import":  cmdImport,
-	"export":  cmdExport,
-	"backup":  cmdBackup,
-	"restore": cmdRestore,
+	"serve":    cmdServe,
+	"setup":    cmdSetup,
+	"user":     cmdUser,
+	"check":    cmdCheck,
+	"status":   cmdStatus,
+	"version":  cmdVersion,
+	"import":   cmdImport,
+	"export":   cmdExport,
+	"backup":   cmdBackup,
+	"restore":  cmdRestore,
+	"sendmail": cmdSendmail,
 }
 
 // cmdOptions are the flags of single subcommands, which stand after its name.
@@ -75,7 +77,7 @@ func (e cmdWrong) Error() string { return string(e) }
 var errCmdFindings = errors.New("there are findings") // which have been told
 
 // cmdRun runs a command line and gives the exit code: 0 done, 1 it did not work, 2 it
-// was not understood.
+// was not understood; those of sysexits.h for sendmail.
 func cmdRun(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	line, err := cmdParse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -96,9 +98,13 @@ func cmdRun(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	}
 	var wrong cmdWrong
 	var bad *configError
+	var exit cmdExit
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &exit):
+		fmt.Fprintf(stderr, "sendmail: %s\n", strings.ReplaceAll(exit.text, "\n", "\nsendmail: "))
+		return exit.status
 	case errors.As(err, &wrong):
 		fmt.Fprintf(stderr, "letterbox: %v\n\n%s", err, cmdUsage)
 		return 2
@@ -126,6 +132,10 @@ func cmdParse(args []string) (*cmdLine, error) {
 			return nil, cmdWrong(err.Error())
 		}
 		if args = flags.Args(); len(args) > 0 {
+			if args[0] == "sendmail" && len(line.args) == 0 { // whose options are read otherwise
+				line.args = args
+				return line, nil
+			}
 			if options := cmdOptions[args[0]]; options != nil && len(line.args) == 0 {
 				options(line, flags)
 			}

@@ -69,6 +69,7 @@ func (k *cmdChecking) box(c *config) {
 		k.tokenKeys(c.oauth.keys)
 	}
 	k.directory(c.storage.path)
+	k.spool(c)
 	users := k.users(c.storage.users)
 	k.secret(c.tls.key)
 	k.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
@@ -153,6 +154,35 @@ func (k *cmdChecking) directory(path string) {
 		k.ok("mail: %s belongs to %s; what that user may not do is found only by: sudo -u USER letterbox check", path, cmdOwner(info))
 	}
 }
+
+// spool tells what programs have left for the server, and what of it will never be taken.
+func (k *cmdChecking) spool(c *config) {
+	path, now := c.spool(), time.Now()
+	waiting, oldest, findings, err := spoolLook(path, int64(c.smtp.maxMessageSize), now)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return // made when the server starts
+	case errors.Is(err, fs.ErrPermission):
+		k.ok("spool: %s can be looked at only by its owner", path)
+		return
+	case err != nil:
+		k.found("set [storage] spool to a directory of the server's", "the spool: %v", err)
+		return
+	}
+	for _, f := range findings {
+		k.found("remove it, if nobody needs it", "in the spool is %q: %s", f.path, f.what)
+	}
+	age := now.Sub(oldest).Truncate(time.Minute)
+	switch {
+	case waiting > 0 && age >= cmdSpoolLate:
+		k.found("if the server is running, its log says why: \"stays in the spool\"", "%d messages of programs wait in %s, the first for %v", waiting, path, age)
+	case waiting > 0:
+		k.ok("spool: %d messages of programs wait in %s", waiting, path)
+	}
+}
+
+// cmdSpoolLate is how long mail may wait for the server before somebody should look.
+const cmdSpoolLate = 10 * time.Minute
 
 // users checks the users file and gives the users.
 func (k *cmdChecking) users(path string) []string {

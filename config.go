@@ -57,7 +57,15 @@ type configListen struct {
 	smtp, submission, submissions, lmtp, pop3, pop3s, imap, imaps, http, https []string
 }
 
-type configStorage struct{ path, users string }
+type configStorage struct{ path, users, spool string }
+
+// spool is the directory for mail of programs on this box, which waits there while the server is away.
+func (c *config) spool() string {
+	if c.storage.spool == "" {
+		return filepath.Join(filepath.Dir(c.storage.path), "spool")
+	}
+	return c.storage.spool
+}
 
 type configTLS struct{ cert, key, clientCA, clientUser string }
 
@@ -253,6 +261,7 @@ var configKeys = []configKey{
 	{"listen", "https", func(c *config) any { return &c.listen.https }},
 	{"storage", "path", func(c *config) any { return &c.storage.path }},
 	{"storage", "users", func(c *config) any { return &c.storage.users }},
+	{"storage", "spool", func(c *config) any { return &c.storage.spool }},
 	{"tls", "cert", func(c *config) any { return &c.tls.cert }},
 	{"tls", "key", func(c *config) any { return &c.tls.key }},
 	{"tls", "client_ca", func(c *config) any { return &c.tls.clientCA }},
@@ -326,7 +335,13 @@ func (e *configError) Error() string {
 }
 
 // configPlaces are where a configuration is looked for when no file is named.
-var configPlaces = []string{"config.toml", "/etc/letterbox/config.toml"}
+var configPlaces = []string{"config.toml", configInstalled}
+
+// Where things lie that programs of all users must find.
+const (
+	configInstalled = "/etc/letterbox/config.toml"
+	configSpool     = "/var/spool/letterbox"
+)
 
 // configLoad reads and checks a configuration. path "" stands for the first of
 // configPlaces that exists, and else for the embedded one. Relative paths in a file
@@ -351,7 +366,7 @@ func configMake(name, text string, capabilities []string) (*config, error) {
 	if name != configEmbeddedName {
 		dir = filepath.Dir(name)
 	}
-	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.tls.cert, &c.tls.key, &c.tls.clientCA, &c.oauth.keys} {
+	for _, p := range []*string{&c.storage.path, &c.storage.users, &c.storage.spool, &c.tls.cert, &c.tls.key, &c.tls.clientCA, &c.oauth.keys} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

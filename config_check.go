@@ -270,6 +270,9 @@ func (d *configDecoder) checkPaths() {
 	if d.storage.users == "" {
 		d.found(configPath("storage", "users"), "[storage] users is empty", `write the users file, like "/var/lib/letterbox/users"`)
 	}
+	if d.storage.spool != "" && (strings.HasPrefix(d.storage.path+"/", filepath.Clean(d.storage.spool)+"/") || filepath.Dir(filepath.Clean(d.storage.spool)) == filepath.Clean(d.storage.path)) {
+		d.found(configPath("storage", "spool"), "[storage] spool cannot be in or above the mail", `all users may write there; write a directory of its own, like "/var/spool/letterbox"`)
+	}
 	if (d.tls.cert == "") != (d.tls.key == "") {
 		d.found(configPath("tls"), "[tls] cert and key go together", "give both, or neither")
 	}

@@ -16,6 +16,7 @@ import (
 //	2. as a user, whose mail goes into the folder "detail" if there is one
 //	3. as postmaster, who is the first user where no alias says otherwise
 //	4. as whatever the catch-all "*" says
+//	5. as root, to whom cron and the like write, who is the first user, too
 //
 // An alias' names are looked up in the same way, except that an alias that is being
 // looked up is not looked up again: alice = ["alice", "bob"] means the user alice and
@@ -120,18 +121,26 @@ func (s *deliverSearch) expand(a address, detail string) error {
 		s.add(name, detail)
 		return nil
 	case name == "postmaster": // RFC 5321, section 4.5.1
-		users, err := s.d.users()
-		if err == nil && len(users) == 0 {
-			err = errors.New("there is no user yet")
-		}
-		if err != nil {
-			return err
-		}
-		s.add(users[0], "")
-		return nil
+		return s.first()
 	}
-	_, err := s.alias("*", a.domain, "")
+	done, err := s.alias("*", a.domain, "")
+	if !done && name == "root" {
+		return s.first()
+	}
 	return err
+}
+
+// first adds the first user.
+func (s *deliverSearch) first() error {
+	users, err := s.d.users()
+	if err == nil && len(users) == 0 {
+		err = errors.New("there is no user yet")
+	}
+	if err != nil {
+		return err
+	}
+	s.add(users[0], "")
+	return nil
 }
 
 // alias adds the users of an alias; done if there is one of this name.

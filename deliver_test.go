@@ -57,6 +57,9 @@ func TestDeliverRecipient(t *testing.T) {
 	for _, test := range []struct{ path, want string }{
 		{"<bob>", "bob"},
 		{"<BOB@EXAMPLE.ORG>", "bob"},
+		{"<root>", "alice"},
+		{"<Root@pi.lan>", "alice"},
+		{"<root@bücher.example>", "jürgen"},
 		{"<bob@pi.lan>", "bob"},
 		{"<bob@pi>", "bob"},
 		{"<bob@pi.local>", "bob"},

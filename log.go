@@ -142,6 +142,21 @@ func logNotDelivered(log *slog.Logger, id, sender, recipient string, err error) 
 	log.Warn("not delivered", "id", id, "sender", sender, "recipient", recipient, "err", err)
 }
 
+// logSpoolTrouble says that the directory for programs' mail cannot be used.
+func logSpoolTrouble(log *slog.Logger, path string, err error) {
+	log.Warn("the spool cannot be used, so programs cannot leave mail while the server is away", "spool", path, "err", err)
+}
+
+// logSpoolKept says that a file in the spool was not delivered to all, and why.
+func logSpoolKept(log *slog.Logger, path string, err error) {
+	log.Warn("stays in the spool", "file", path, "err", err)
+}
+
+// logSpoolTold says who was told that mail of a program cannot be delivered.
+func logSpoolTold(log *slog.Logger, sender, told, lost string) {
+	log.Warn("mail of a program cannot be delivered", "sender", sender, "to", lost, "told", told)
+}
+
 // logWebChange says what a user has changed on the page.
 func logWebChange(log *slog.Logger, user, what, whom string) {
 	log.Info("changed on the page", "user", user, "what", what, "whom", whom)

@@ -4,4 +4,4 @@ package main
 
 import "os"
 
-func main() { os.Exit(cmdRun(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(cmdRun(cmdCalled(os.Args), os.Stdin, os.Stdout, os.Stderr)) }

@@ -28,12 +28,13 @@ import (
 // is used only by rooms above it, so the list also reads as the layers.
 const rooms = `
 	main:    cmd
-	cmd:     server config transfer retain auth mailbox maildir log
-	server:  web retain smtp pop3 imap mdns deliver mailbox auth config conn file log
+	cmd:     server config transfer retain spool deliver auth mailbox maildir address log
+	server:  web spool retain smtp pop3 imap mdns deliver mailbox auth config conn file log
 	web:     deliver mailbox auth address conn log
 	smtp:    deliver auth address conn log
 	pop3:    mailbox message auth conn log
 	imap:    mailbox message auth conn log
+	spool:   deliver address file log
 	deliver: mailbox message address log
 	retain:  mailbox log
 	transfer: mailbox maildir message auth file log

@@ -76,6 +76,7 @@ type server struct {
 	retainMu sync.Mutex // held for a round of retain, and taken after reloading
 	count    *serverCounts
 	asked    net.Listener // by letterbox status; nil: it cannot be had
+	spool    *spool
 	doors    atomic.Pointer[serverDoors]
 	mdns     *mdnsResponder // nil: nothing is announced; s.reloading guards it
 
@@ -121,6 +122,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	s.openStatus(c)
 	s.accept(opened)
 	s.useMDNS(c)
+	s.spool = s.makeSpool(c)
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
 	if os.Geteuid() == 0 {
@@ -230,6 +232,7 @@ func (s *server) reload() error {
 	s.closeUnlisted(c)
 	s.accept(opened)
 	s.useMDNS(c)
+	s.spool.retry()
 	logServerReloaded(s.log, c.name)
 	return nil
 }
@@ -306,6 +309,7 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 	s.retainMu.Lock() // a round in its course ends after a batch
 	s.retain.keep()
 	s.retainMu.Unlock()
+	s.spool.close()
 	s.store.close()
 	s.writeLogins()
 	s.clk.note()

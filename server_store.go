@@ -47,3 +47,10 @@ func serverQuotas(c *config) func(user string) mailboxQuota {
 		return mailboxQuota{bytes, int64(messages)}
 	}
 }
+
+// makeSpool begins to take the mail that programs have left while there was no server.
+func (s *server) makeSpool(c *config) *spool {
+	return newSpool(spoolSettings{path: c.spool(), now: s.clk.now, log: s.log,
+		deliverer: func() *deliverer { return s.doors.Load().smtp.deliverer },
+		maxSize:   func() int64 { return s.doors.Load().smtp.maxMessageSize }})
+}

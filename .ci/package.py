@@ -14,9 +14,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 
 CONFIG = pathlib.Path("/etc/letterbox/config.toml")
 STATE = pathlib.Path("/var/lib/letterbox")
+SPOOL = pathlib.Path("/var/spool/letterbox")
+SENDMAIL = "/usr/sbin/sendmail"
 UNIT = "/usr/lib/systemd/system/letterbox.service"
 PROGRAM = "/usr/bin/letterbox"
 PASSWORD = "correct horse"
@@ -105,6 +108,8 @@ def main():
     account = pwd.getpwnam("letterbox")
     state = STATE.stat()
     check("the account and its directory are there", state.st_uid == account.pw_uid and state.st_mode & 0o777 == 0o700)
+    spool = SPOOL.stat()
+    check("all may leave mail in the spool", spool.st_uid == account.pw_uid and spool.st_mode & 0o7777 == 0o1733)
     check("systemd takes the unit as it is", run("systemd-analyze", "verify", UNIT) == "")
     check("the unit's exposure is below 2.0", security() < 2.0)
     check("the configuration has no findings", "configuration:" in subprocess.run(as_letterbox(PROGRAM, "check"), text=True, capture_output=True, cwd="/").stdout)
@@ -136,15 +141,27 @@ def main():
         check("and takes and gives mail", len(subjects()) == 3)
     owners = {path.stat().st_uid for path in STATE.rglob("*")}
     check("all that is below /var/lib/letterbox is letterbox's", owners == {account.pw_uid})
+    ours = os.path.islink(SENDMAIL) and os.readlink(SENDMAIL) == "../bin/letterbox"
+    if ours:
+        run("setpriv", "--reuid", "nobody", "--clear-groups", SENDMAIL, "-i", "alice", text="Subject: number 4\n\nx\n")
+        check("called as sendmail by anybody, it leaves mail for the server", len(list(SPOOL.iterdir())) == 1)
+        with running(manager, serve):
+            for _ in range(600):
+                if len(subjects()) == 4:
+                    break
+                time.sleep(0.1)
+            check("which takes it when it comes", len(subjects()) == 4 and not list(SPOOL.iterdir()))
     run("dpkg", "-r", "letterbox")
+    check("removing it removes its sendmail", not (ours and os.path.lexists(SENDMAIL)))
     check("removing it keeps the configuration", CONFIG.exists() and not os.path.exists(PROGRAM))
     run("dpkg", "-P", "letterbox")
-    check("purging it removes the configuration and keeps the mail", not CONFIG.parent.exists() and len(list(STATE.glob("mail/alice/[cn]*/*"))) == 3)
+    check("purging it removes the configuration and keeps the mail", not CONFIG.parent.exists() and len(list(STATE.glob("mail/alice/[cn]*/*"))) == (4 if ours else 3) and not SPOOL.exists())
 
 
 def clean():
     shutil.rmtree(STATE, ignore_errors=True)
     shutil.rmtree(CONFIG.parent, ignore_errors=True)
+    shutil.rmtree(SPOOL, ignore_errors=True)
     subprocess.run(["dpkg", "-P", "letterbox"], capture_output=True)
     subprocess.run(["userdel", "letterbox"], capture_output=True)
 
