@@ -62,6 +62,13 @@ func (k *cmdChecking) box(c *config) {
 	} else {
 		k.ok("certificate: %s", said)
 	}
+	for _, name := range c.tls.acme {
+		if said, err := serverCheckACME(c, name, time.Now()); err != nil {
+			k.report(err)
+		} else {
+			k.ok("certificate: %s", said)
+		}
+	}
 	if c.tls.clientCA != "" {
 		k.clientCA(c)
 	}

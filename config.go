@@ -67,7 +67,11 @@ func (c *config) spool() string {
 	return c.storage.spool
 }
 
-type configTLS struct{ cert, key, clientCA, clientUser string }
+type configTLS struct {
+	cert, key, clientCA, clientUser string
+	acme                            []string // public names
+	acmeDirectory, acmeEmail        string
+}
 
 type configOAuth struct {
 	keys, issuer                       string
@@ -212,7 +216,7 @@ func configDefault() *config {
 			http: []string{":2080"}, https: []string{":2443"},
 		},
 		storage: configStorage{path: "data/mail", users: "data/users"},
-		tls:     configTLS{clientUser: "cn"},
+		tls:     configTLS{clientUser: "cn", acmeDirectory: "https://acme-v02.api.letsencrypt.org/directory"},
 		oauth:   configOAuth{userClaim: "email"},
 		smtp: configSMTP{
 			trustedNetworks: []string{configLoopback, configPrivate, configInterfaces},
@@ -264,6 +268,9 @@ var configKeys = []configKey{
 	{"storage", "spool", func(c *config) any { return &c.storage.spool }},
 	{"tls", "cert", func(c *config) any { return &c.tls.cert }},
 	{"tls", "key", func(c *config) any { return &c.tls.key }},
+	{"tls", "acme", func(c *config) any { return &c.tls.acme }},
+	{"tls", "acme_directory", func(c *config) any { return &c.tls.acmeDirectory }},
+	{"tls", "acme_email", func(c *config) any { return &c.tls.acmeEmail }},
 	{"tls", "client_ca", func(c *config) any { return &c.tls.clientCA }},
 	{"tls", "client_user", func(c *config) any { return &c.tls.clientUser }},
 	{"oauth", "keys", func(c *config) any { return &c.oauth.keys }},

@@ -45,6 +45,7 @@ func configCheck(c *config, lines map[string]int, capabilities []string) []confi
 	d.checkSMTP()
 	d.checkAliases()
 	d.checkWord("tls", "client_user", c.tls.clientUser, "cn", "email")
+	d.checkACME()
 	d.checkOAuth()
 	d.checkWord("pop3", "uidl", c.pop3.uidl, "dovecot", "courier", "cyrus", "filename")
 	d.checkWord("pop3", "on_delete", c.pop3.onDelete, "hide", "trash", "archive", "delete")
@@ -136,6 +137,37 @@ func (d *configDecoder) checkSubmitUsers() {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == '/' || r == ':' }) {
 			d.found(configPath("imap", "submit_users"), fmt.Sprintf("[imap] submit_users: %q is no user's name", name), "write the name that the sending server logs in with")
 		}
+	}
+}
+
+// configLocal are domains that mean something in one's own network only (RFC 6761, RFC 6762, RFC 8375); no CA signs for them.
+var configLocal = []string{".local", ".lan", ".home.arpa", ".localhost", ".internal", ".home", ".fritz.box"}
+
+// checkACME checks that certificates of a CA on the Internet can be had.
+func (d *configDecoder) checkACME() {
+	t := &d.tls
+	path := configPath("tls", "acme")
+	for _, name := range t.acme {
+		name = strings.ToLower(name)
+		_, err := netip.ParseAddr(name)
+		if isAddress := err == nil; isAddress || !configIsHost(name) || !strings.Contains(name, ".") ||
+			slices.ContainsFunc(configLocal, func(domain string) bool { return strings.HasSuffix(name, domain) }) {
+			d.found(path, fmt.Sprintf("[tls] acme: %q is not a name that the whole world knows", name), `write one that the DNS leads to this box, like "mail.example.org"; names at home have the certificate of this box's own CA`)
+		}
+	}
+	if len(t.acme) > 0 {
+		if t.cert != "" || t.key != "" {
+			d.found(path, "[tls] has both acme, and cert or key", "give one of the two: a certificate in files, or names to get one for")
+		}
+		if len(d.listen.http) == 0 && len(d.listen.https) == 0 {
+			d.found(path, "[tls] acme needs [listen] http or https", "the CA comes to port 80 or 443 to see whether the name leads here")
+		}
+	}
+	if u, err := url.Parse(t.acmeDirectory); err != nil || u.Scheme != "https" || u.Host == "" {
+		d.found(configPath("tls", "acme_directory"), fmt.Sprintf("[tls] acme_directory %q is no address of a CA", t.acmeDirectory), `it begins with https://, like "https://acme-v02.api.letsencrypt.org/directory"`)
+	}
+	if a, err := addressParse(t.acmeEmail); t.acmeEmail != "" && (err != nil || a.domain == "") {
+		d.found(configPath("tls", "acme_email"), fmt.Sprintf("[tls] acme_email: %q is no address", t.acmeEmail), `write one like "alice@example.org", or "" to give none`)
 	}
 }
 

@@ -402,11 +402,20 @@ func (c *conn) handshake() error {
 	if c.shakeErr == nil {
 		c.shakeErr = t.Handshake()
 	}
+	if c.shakeErr == nil && t.ConnectionState().NegotiatedProtocol == connChallenge {
+		c.shakeErr = errConnChallenge
+	}
 	if c.shakeErr != nil {
 		c.shakeErr = fmt.Errorf("TLS handshake: %w", c.shakeErr)
 	}
 	return c.shakeErr
 }
+
+// connChallenge is spoken by a CA that looks whether a name leads here: all is said with the handshake, and nothing
+// may follow (RFC 8737, section 3).
+const connChallenge = "acme-tls/1"
+
+var errConnChallenge = errors.New("it was a CA's look at a name, and is over")
 
 // tlsState is nil on a plain connection. It completes the handshake if need be.
 func (c *conn) tlsState() *tls.ConnectionState {

@@ -88,6 +88,15 @@ func logServerCertBad(log *slog.Logger, path string, err error) {
 	log.Error("no new certificate", "file", path, "err", err)
 }
 
+func logServerACME(log *slog.Logger, name string, until time.Time) {
+	log.Info("got a certificate", "name", name, "until", until)
+}
+
+// logServerACMEFailed says why the CA gives no certificate; devices are shown the old one, or our own.
+func logServerACMEFailed(log *slog.Logger, name string, err error) {
+	log.Error("no certificate from the CA", "name", name, "err", err)
+}
+
 // logServerFirstUser says where the first user's password is; file is "" if it was shown.
 func logServerFirstUser(log *slog.Logger, name, users, file string) {
 	if file == "" {

@@ -29,6 +29,8 @@ import (
 //	server_port.go     who has a port that is taken
 //	server_tls.go      certificates from files
 //	server_ca.go       certificates of our own
+//	server_acme.go     certificates for public names, from a CA on the Internet
+//	server_acme_order.go, server_acme_client.go  what is said to that CA
 //	server_first.go    the first user
 //	server_clock.go    which time is believed
 //	server_web.go      what the page is told
@@ -123,6 +125,7 @@ func serverStart(settings serverSettings) (*server, error) {
 	s.accept(opened)
 	s.useMDNS(c)
 	s.spool = s.makeSpool(c)
+	s.certs.acme.begin()                               // the CA looks at our ports
 	s.timer = time.AfterFunc(serverUnsetClock, s.tick) // at boot, addresses come late
 	logServerReady(s.log, s.version, c.name, c.hostname)
 	if os.Geteuid() == 0 {
@@ -233,6 +236,7 @@ func (s *server) reload() error {
 	s.accept(opened)
 	s.useMDNS(c)
 	s.spool.retry()
+	s.certs.acme.begin()
 	logServerReloaded(s.log, c.name)
 	return nil
 }
@@ -257,6 +261,7 @@ func (s *server) refresh() {
 	defer s.reloading.Unlock()
 	s.clk.note()
 	s.certs.renew()
+	s.certs.acme.begin()
 	if doors := s.doors.Load(); !doors.isCurrent() { // an interface came or went, or the clock was set
 		s.doors.Store(s.makeDoors(s.config))
 	}
@@ -290,6 +295,7 @@ func (s *server) shutdown(ctx context.Context) (cut int) {
 	logServerStopping(s.log, len(s.sessions))
 	s.checkIdle()
 	s.mu.Unlock()
+	s.certs.acme.end()
 
 	select {
 	case <-s.idle:

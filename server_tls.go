@@ -24,6 +24,8 @@ type serverCerts struct {
 	clk *serverClock
 	log *slog.Logger
 
+	acme *serverACME // those for public names
+
 	mu       sync.Mutex // guards all below
 	settings serverCertNeeds
 	files    *serverCertFiles // nil: our own
@@ -43,18 +45,20 @@ type serverCertNeeds struct {
 	hostname  string
 	given     bool // the hostname was chosen by somebody
 	legacy    bool // somebody may know only RSA
+	acme      serverACMENeeds
 }
 
 func serverCertSettings(c *config) serverCertNeeds {
-	return serverCertNeeds{cert: c.tls.cert, key: c.tls.key, hostname: c.hostname, given: c.given,
+	return serverCertNeeds{cert: c.tls.cert, key: c.tls.key, hostname: c.hostname, given: c.given, acme: serverACMESettings(c),
 		legacy: len(c.legacy.smtp)+len(c.legacy.submission)+len(c.legacy.submissions) > 0}
 }
 
 const serverCertLook = 5 * time.Second // how long changed files may be overlooked
 
 func serverOpenCerts(dir string, clk *serverClock, log *slog.Logger) *serverCerts {
-	certs := &serverCerts{dir: dir, clk: clk, log: log}
+	certs := &serverCerts{dir: dir, clk: clk, log: log, acme: serverOpenACME(dir, clk, log)}
 	certs.modern = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get} // RFC 8996, RFC 9051, section 11.1
+	certs.modern.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return certs.acme.challenge(hello), nil }
 	certs.asking = certs.modern.Clone()
 	certs.asking.GetConfigForClient = certs.ask
 	certs.legacy = &tls.Config{MinVersion: tls.VersionTLS10, GetCertificate: certs.getLegacy}
@@ -76,15 +80,17 @@ type serverCertFiles struct {
 func (t *serverCerts) use(needs serverCertNeeds) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var files *serverCertFiles
+	var err error
 	if needs.cert != "" {
-		files, err := serverReadCert(needs.cert, needs.key)
-		if err != nil {
+		if files, err = serverReadCert(needs.cert, needs.key); err != nil {
 			return err
 		}
-		t.files, t.looked = files, time.Now()
-	} else {
-		t.files = nil
 	}
+	if err := t.acme.use(needs.acme); err != nil {
+		return err
+	}
+	t.files, t.looked = files, time.Now()
 	t.settings = needs
 	return t.prepare()
 }
@@ -139,8 +145,11 @@ func (t *serverCerts) reread() {
 	logServerCertRead(t.log, t.settings.cert, files.cert.Leaf.NotAfter)
 }
 
-// get chooses a certificate for a handshake.
-func (t *serverCerts) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// get chooses a certificate for a handshake: one for a public name is for those who ask for that name.
+func (t *serverCerts) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if cert := t.acme.get(hello); cert != nil {
+		return cert, nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.files != nil {
@@ -166,7 +175,10 @@ func (t *serverCerts) askFor(cas func() *x509.CertPool) {
 // ask chooses what a client is asked for in a handshake: a certificate of one of the CAs that are named, so that it does not
 // bother its user about another. It need not have one, and one of somebody else's ends nothing: the auth room
 // looks at it when the client wants to log in by it.
-func (t *serverCerts) ask(*tls.ClientHelloInfo) (*tls.Config, error) {
+func (t *serverCerts) ask(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if cfg := t.acme.challenge(hello); cfg != nil {
+		return cfg, nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pool := t.clientCAs()

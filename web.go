@@ -51,8 +51,9 @@ type webSettings struct {
 	isOurs    func(domain string) bool // tells whether mail for a domain is for this box
 	networks  []netip.Prefix           // who may see the page
 	listening func() []webService
-	addresses func() []string          // of this box, for others at home
-	ca        func() *x509.Certificate // this box's own; nil if there is none
+	addresses func() []string           // of this box, for others at home
+	ca        func() *x509.Certificate  // this box's own; nil if there is none
+	challenge func(token string) string // what a CA is to find at a token's path; "": no CA has given that
 	log       *slog.Logger
 
 	auth     *auth
@@ -332,6 +333,9 @@ func (v *webVisit) headers() {
 
 // visit finds the route and follows it.
 func (v *webVisit) visit() error {
+	if text := v.challenged(); text != "" { // by a CA, which may come from anywhere
+		return v.write(http.StatusOK, "application/octet-stream", []byte(text))
+	}
 	if !v.mayVisit() {
 		return webRefusal{http.StatusForbidden, "This page is for the home network of this box. You come from " + v.from.String() + ", which is not in it."}
 	}

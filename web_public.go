@@ -104,6 +104,16 @@ func (v *webVisit) showCA() error {
 	return v.write(http.StatusOK, webCAKinds[ext], body)
 }
 
+// challenged gives what a CA looks for at this path to see whether a name leads here (RFC 8555, section 8.3), "" on
+// all other visits. Whoever does not know the token that the CA has just given is a visitor like others.
+func (v *webVisit) challenged() string {
+	token, ok := strings.CutPrefix(v.r.URL.Path, "/.well-known/acme-challenge/")
+	if !ok || token == "" || v.r.Method != "GET" && v.r.Method != "HEAD" {
+		return ""
+	}
+	return v.webSettings.challenge(token)
+}
+
 // saveAs names a download. It is not called an attachment: iOS would save it instead of installing it.
 func (v *webVisit) saveAs(name string) {
 	v.w.Header().Set("Content-Disposition", fmt.Sprintf("inline; filename=%q", name))

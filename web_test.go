@@ -45,6 +45,9 @@ func webTestCA(t *testing.T) *x509.Certificate {
 	return cert
 }
 
+// webTestChallenge knows what one CA looks for.
+func webTestChallenge(token string) string { return map[string]string{"t_-1": "t_-1.thumb"}[token] }
+
 // webTest is the door of a box called pi, with all ports as usual.
 func webTest(t *testing.T, change func(*webSettings)) *webDoor {
 	t.Helper()
@@ -53,7 +56,7 @@ func webTest(t *testing.T, change func(*webSettings)) *webDoor {
 	ca := webTestCA(t)
 	c := &config{hostname: "pi", domains: []string{"example.org"}}
 	deliverer := newDeliverer(deliverSettings{hostname: c.hostname, domains: serverDomains(c)})
-	settings := webSettings{hostname: "pi", version: "test", names: serverWebNames(c), domains: []string{"example.org"}, isOurs: deliverer.isOurs,
+	settings := webSettings{challenge: webTestChallenge, hostname: "pi", version: "test", names: serverWebNames(c), domains: []string{"example.org"}, isOurs: deliverer.isOurs,
 		networks: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24"), netip.MustParsePrefix("127.0.0.0/8")}, log: slog.New(slog.DiscardHandler),
 		listening: func() []webService { return services }, addresses: func() []string { return []string{"192.168.1.20"} },
 		ca: func() *x509.Certificate { return ca }}
@@ -102,6 +105,12 @@ func TestWebPublic(t *testing.T) {
 		{"GET", "http://autoconfig.evil.example/", nil, 421, nil},
 		{"GET", "http://pi.local/", []string{"from", "203.0.113.9:1"}, 403, []string{"home network", "203.0.113.9", "!993"}},
 		{"GET", "http://pi.local/letterbox.crt", []string{"from", "203.0.113.9:1"}, 403, nil},
+		{"GET", "http://mail.example.org/.well-known/acme-challenge/t_-1", []string{"from", "203.0.113.9:1"}, 200, []string{"t_-1.thumb"}},
+		{"GET", "http://mail.example.org/.well-known/acme-challenge/t_-2", []string{"from", "203.0.113.9:1"}, 403, []string{"!thumb"}},
+		{"GET", "http://mail.example.org/.well-known/acme-challenge/", []string{"from", "203.0.113.9:1"}, 403, nil},
+		{"GET", "http://mail.example.org/.well-known/acme-challenge/t_-1/..", []string{"from", "203.0.113.9:1"}, 403, nil},
+		{"POST", "http://mail.example.org/.well-known/acme-challenge/t_-1", []string{"from", "203.0.113.9:1"}, 403, []string{"!thumb"}},
+		{"GET", "http://pi.local/.well-known/acme-challenge/t_-2", nil, 404, nil},
 		{"GET", "http://pi.local/", []string{"from", "@"}, 200, nil}, // a unix socket
 		{"POST", "http://pi.local/", nil, 405, []string{"Allow: GET"}},
 		{"DELETE", "http://pi.local/mail/config-v1.1.xml", nil, 405, nil},

@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// serverACME has certificates for the names of [tls] acme, from a CA that strangers trust. That CA
+// looks whether the name leads to this box, and signs (RFC 8555). Nobody who connects waits for it:
+// until there is a certificate, the name is shown our own.
+//
+//	none --order--> challenge --the CA has looked--> NAME.pem --a third of its time, or 30 days, before its end--> order
+//	          \________ failed: told, and tried again in an hour ________/
+type serverACME struct {
+	dir string // of the server's own
+	clk *serverClock
+	log *slog.Logger
+
+	ctx  context.Context // ends with the server
+	stop context.CancelFunc
+	runs sync.WaitGroup
+
+	mu      sync.Mutex                  // guards all below; never held while the CA is asked
+	needs   *serverACMENeeds            // replaced whole
+	certs   map[string]*tls.Certificate // by name
+	failed  map[string]time.Time        // when getting one last failed
+	tokens  map[string]string           // the answers to http-01 that the CA is to find, by token
+	shown   map[string]*tls.Config      // and those to tls-alpn-01, by name
+	running bool
+	again   bool // something has changed since the run began
+}
+
+// serverACMENeeds is what certificates are wanted, and how the CA can be answered.
+type serverACMENeeds struct {
+	names            []string
+	directory, email string
+	challenges       []string // most promising first
+}
+
+const (
+	serverACMEHTTP  = "http-01"     // RFC 8555, section 8.3
+	serverACMEALPN  = "tls-alpn-01" // RFC 8737, section 3
+	serverACMERenew = 30 * serverDay
+	serverACMERetry = serverHourly - time.Minute // the hourly tick is not exact
+	serverACMETime  = 5 * time.Minute            // for one certificate
+)
+
+func serverACMESettings(c *config) serverACMENeeds {
+	needs := serverACMENeeds{names: slices.Clone(c.tls.acme), directory: c.tls.acmeDirectory, email: c.tls.acmeEmail}
+	for i, name := range needs.names {
+		needs.names[i] = strings.ToLower(name)
+	}
+	// The CA comes to the ports 80 and 443 alone; where we listen on others, somebody may lead it there.
+	if len(c.listen.http) > 0 {
+		needs.challenges = append(needs.challenges, serverACMEHTTP)
+	}
+	if len(c.listen.https) > 0 {
+		needs.challenges = append(needs.challenges, serverACMEALPN)
+	}
+	if serverFirstPort(c.listen.http) != "80" && serverFirstPort(c.listen.https) == "443" {
+		slices.Reverse(needs.challenges)
+	}
+	return needs
+}
+
+func serverOpenACME(dir string, clk *serverClock, log *slog.Logger) *serverACME {
+	a := &serverACME{dir: dir, clk: clk, log: log, needs: &serverACMENeeds{}, certs: map[string]*tls.Certificate{}, failed: map[string]time.Time{},
+		tokens: map[string]string{}, shown: map[string]*tls.Config{}}
+	a.ctx, a.stop = context.WithCancel(context.Background())
+	return a
+}
+
+// serverACMEPath is the directory of what one CA has given: its name shows which.
+func serverACMEPath(dir, directory string) string {
+	u, err := url.Parse(directory) // which configCheck has seen to
+	if err != nil {
+		u = &url.URL{}
+	}
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' {
+			return r
+		}
+		return '-'
+	}, u.Host+u.Path)
+	return filepath.Join(dir, "acme", "ca-"+name[:min(len(name), 200)])
+}
+
+// use changes to what a configuration wants. Certificates that cannot be read are an error: to get
+// them anew at each start would use up what the CA gives to one name.
+func (a *serverACME) use(needs serverACMENeeds) error {
+	certs := map[string]*tls.Certificate{}
+	for _, name := range needs.names {
+		cert, err := serverReadACME(a.dir, needs.directory, name)
+		if err != nil {
+			return err
+		} else if cert != nil {
+			certs[name] = cert
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.needs, a.certs = &needs, certs
+	clear(a.failed) // the new configuration may be what was missing
+	return nil
+}
+
+// serverReadACME reads a certificate, nil if there is none.
+func serverReadACME(dir, directory, name string) (*tls.Certificate, error) {
+	path := filepath.Join(serverACMEPath(dir, directory), name+".pem")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, serverPathError("reading", path, err)
+	}
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil || pair.Leaf.VerifyHostname(name) != nil {
+		return nil, nil // a torn file is as good as none
+	}
+	return &pair, nil
+}
+
+// get gives the certificate for the name that a client asks for; nil: there is none, or it has ended.
+func (a *serverACME) get(hello *tls.ClientHelloInfo) *tls.Certificate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	cert := a.certs[strings.ToLower(hello.ServerName)]
+	if cert == nil || time.Now().After(cert.Leaf.NotAfter) && !a.clk.now().IsZero() {
+		return nil
+	}
+	return cert
+}
+
+// challenge gives what the CA is shown when it looks at a name by TLS, nil to all others. It speaks
+// no other protocol, and says so (RFC 8737, section 3).
+func (a *serverACME) challenge(hello *tls.ClientHelloInfo) *tls.Config {
+	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != connChallenge {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown[strings.ToLower(hello.ServerName)]
+}
+
+// token gives what the CA is to find at a token's path; "": nobody has asked for that.
+func (a *serverACME) token(token string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tokens[token]
+}
+
+// begin gets the certificates that are missing or end soon, unless that goes on already. It does not wait.
+func (a *serverACME) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.again = true
+	if a.running || a.ctx.Err() != nil || len(a.needs.names) == 0 {
+		return
+	}
+	a.running = true
+	a.runs.Go(a.run)
+}
+
+// end stops and waits: a request to the CA ends at once.
+func (a *serverACME) end() {
+	a.mu.Lock()
+	a.stop() // so that begin does not add to runs from here on
+	a.mu.Unlock()
+	a.runs.Wait()
+}
+
+func (a *serverACME) run() {
+	for {
+		a.mu.Lock()
+		if !a.again || a.ctx.Err() != nil {
+			a.running = false
+			a.mu.Unlock()
+			return
+		}
+		a.again = false
+		needs, missing := a.needs, a.missing()
+		a.mu.Unlock()
+		for _, name := range missing {
+			a.fetch(needs, name)
+		}
+	}
+}
+
+// missing are the names for which a certificate is to be got now; a.mu is held. None while the
+// clock is not believed: neither the CA's certificate nor the end of ours could be judged.
+func (a *serverACME) missing() (names []string) {
+	now := a.clk.now()
+	if now.IsZero() {
+		return nil
+	}
+	for _, name := range a.needs.names {
+		if at, ok := a.failed[name]; ok && time.Since(at) < serverACMERetry {
+			continue
+		}
+		if cert := a.certs[name]; cert == nil || now.After(serverACMEEnds(cert.Leaf)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// serverACMEEnds is when a certificate is to be renewed.
+func serverACMEEnds(leaf *x509.Certificate) time.Time {
+	return leaf.NotAfter.Add(-min(serverACMERenew, leaf.NotAfter.Sub(leaf.NotBefore)/3))
+}
+
+// fetch gets one certificate, and tells how that went.
+func (a *serverACME) fetch(needs *serverACMENeeds, name string) {
+	ctx, cancel := context.WithTimeout(a.ctx, serverACMETime)
+	defer cancel()
+	cert, err := a.obtain(ctx, needs, name)
+	if err != nil && a.ctx.Err() != nil {
+		return // the server stops
+	}
+	note := filepath.Join(serverACMEPath(a.dir, needs.directory), name+".failed")
+	if err == nil {
+		logServerACME(a.log, name, cert.Leaf.NotAfter)
+		err = os.Remove(note)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = serverHint{fmt.Errorf("getting a certificate for %s from %s: %w", name, needs.directory, err), serverACMEHint(name, err)}
+		logServerACMEFailed(a.log, name, err)
+		err = serverACMENote(note, err)
+	}
+	if err != nil { // check cannot tell it then, and nothing else is lost
+		logServerCertBad(a.log, note, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cert == nil {
+		if needs == a.needs {
+			a.failed[name] = time.Now()
+		}
+	} else if needs.directory == a.needs.directory && slices.Contains(a.needs.names, name) {
+		a.certs[name] = cert
+		delete(a.failed, name)
+	}
+}
+
+// serverACMENote leaves for letterbox check why a certificate is missing.
+func serverACMENote(path string, err error) error {
+	if err := fileMakeAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return fileReplace(path, []byte(err.Error()+"\n"), 0o600)
+}
+
+// serverACMEHint says what to do about a failure.
+func serverACMEHint(name string, err error) string {
+	var network *net.OpError
+	var looked serverACMELooked
+	var unknown x509.UnknownAuthorityError
+	var problem *serverACMEProblem
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "the server's own directory, " + serverDirectory + " in [storage] path, must be the server's"
+	case errors.As(err, &unknown):
+		return "this box does not know the CA of that address: install the package ca-certificates"
+	case errors.As(err, &network):
+		return "is this box on the Internet, and is [tls] acme_directory right?"
+	case errors.As(err, &problem) && problem.Status == 429:
+		return "the CA wants to be asked less often; it is tried again in an hour"
+	case errors.As(err, &looked):
+		return "the world must reach " + name + " at this box: port 80 for [listen] http, or port 443 for [listen] https; it is tried again in an hour"
+	}
+	return "it is tried again in an hour"
+}
+
+// obtain gets a certificate by the first challenge that works, and keeps it. One that could not be kept is
+// used all the same.
+func (a *serverACME) obtain(ctx context.Context, needs *serverACMENeeds, name string) (*tls.Certificate, error) {
+	dir := serverACMEPath(a.dir, needs.directory)
+	client, err := serverACMERegister(ctx, dir, needs)
+	if err != nil {
+		return nil, err
+	}
+	var failed []error
+	for _, kind := range needs.challenges {
+		text, err := a.order(ctx, client, name, kind)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("by %s: %w", kind, err))
+			continue
+		}
+		pair, err := tls.X509KeyPair(text, text)
+		if err != nil {
+			return nil, fmt.Errorf("what the CA has signed: %w", err)
+		}
+		path := filepath.Join(dir, name+".pem") // key and chain in one file: there is never one without the other
+		if err := fileReplace(path, text, 0o600); err != nil {
+			logServerCertBad(a.log, path, serverPathError("writing", path, err))
+		}
+		return &pair, nil
+	}
+	return nil, errors.Join(failed...)
+}
+
+// serverCheckACME says until when the certificate for a name is good, or what is in its way.
+func serverCheckACME(c *config, name string, now time.Time) (said string, err error) {
+	dir := filepath.Join(c.storage.path, serverDirectory)
+	name = strings.ToLower(name)
+	cert, err := serverReadACME(dir, c.tls.acmeDirectory, name)
+	if err != nil {
+		return "", err
+	}
+	note := filepath.Join(serverACMEPath(dir, c.tls.acmeDirectory), name+".failed")
+	text, err := os.ReadFile(note)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", serverPathError("reading", note, err)
+	}
+	failed, hint, _ := strings.Cut(strings.TrimSpace(string(text)), "\nhint: ")
+	switch {
+	case cert == nil && failed != "":
+		return "", serverHint{fmt.Errorf("there is no certificate for %s; last: %s", name, failed), hint}
+	case cert == nil:
+		return fmt.Sprintf("one for %s is got from %s when the server runs", name, c.tls.acmeDirectory), nil
+	case now.After(cert.Leaf.NotAfter):
+		return "", serverHint{fmt.Errorf("the certificate for %s has ended on %s; last: %s", name, cert.Leaf.NotAfter.Format(time.DateOnly), failed), hint}
+	case failed != "":
+		return "", serverHint{fmt.Errorf("the certificate for %s ends on %s and cannot be renewed; last: %s", name, cert.Leaf.NotAfter.Format(time.DateOnly), failed), hint}
+	}
+	return fmt.Sprintf("the one for %s is good until %s", name, cert.Leaf.NotAfter.Format(time.DateOnly)), nil
+}
+
+// serverACMEEncode is a key and a chain in one text.
+func serverACMEEncode(key []byte, chain [][]byte) []byte {
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	for _, der := range chain {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return text
+}
