@@ -91,7 +91,7 @@ func TestCmdSendmail(t *testing.T) {
 	dir := t.TempDir()
 	c := serverTestConfig(dir)
 	c.hostname = "pi.lan"
-	s, log := serverTest(t, c, nil)
+	s, _ := serverTest(t, c, nil)
 	path := filepath.Join(dir, "config.toml")
 	text := fmt.Sprintf("hostname = \"pi.lan\"\n[listen]\nsmtp = [\"127.0.0.1:1\", %q]\n[storage]\npath = \"mail\"\nusers = \"users\"\n[smtp]\nmax_message_size = \"64KiB\"\n", s.address(t, "smtp"))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -158,8 +158,6 @@ func TestCmdSendmail(t *testing.T) {
 	}
 	before := len(mail("alice"))
 	again, log := serverTest(t, c, nil)
-	again.spool.mu.Lock() // the first turn has begun, or waits for us
-	again.spool.mu.Unlock()
 	for left := 1; left > 0; {
 		again.spool.turn()
 		files, err := os.ReadDir(c.spool())
