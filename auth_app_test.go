@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // The life of app passwords: made, used for mail and not for the page, kept when the own password changes, removed.
-func TestAuthApp(t *testing.T) {
+// A wrong password is answered late, by the bubble's clock.
+func TestAuthApp(t *testing.T) { synctest.Test(t, testAuthApp) }
+
+func testAuthApp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	must(t, authAdd(path, "alice", "the own one"))
 	must(t, authAdd(path, "bob", "secret"))
