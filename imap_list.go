@@ -44,7 +44,7 @@ func (s *imapSession) cmdList() error {
 		s.c.printf(`* LIST (\Noselect) "%c" ""`, s.door.separator) // RFC 9051, section 6.3.9
 		return nil
 	}
-	names, err := s.listNames(list.wantsOthers(s.door.shared))
+	names, err := s.listNames(list.wantsOthers(s.shared()))
 	if err != nil {
 		return err
 	}
@@ -402,11 +402,11 @@ func (s *imapSession) cmdNamespace() error {
 	out := append([]byte(nil), "* NAMESPACE (("...)
 	out = imapAppendString(out, s.door.prefix)
 	out = append(out, ' ', '"', s.door.separator, '"')
-	if s.door.shared == "" {
+	if s.shared() == "" {
 		s.c.Write(append(out, ")) NIL NIL\r\n"...)) // RFC 9051, section 6.3.10: one's own, others', shared
 		return nil
 	}
-	name := s.door.shared + string(s.door.separator)
+	name := s.shared() + string(s.door.separator)
 	if !s.utf8 {
 		name = mailboxEncodeName(name)
 	}

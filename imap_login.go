@@ -159,6 +159,14 @@ func (d *imapDoor) sharing() mailboxSharing {
 	return mailboxSharing{word: d.shared, shadows: d.prefix == "", joined: d.separator == '/', users: d.auth.users, exists: d.auth.exists}
 }
 
+// shared is the first part of the names of others' folders, "" if the user sees none.
+func (s *imapSession) shared() string {
+	if s.tree == nil {
+		return ""
+	}
+	return s.tree.sharing.word
+}
+
 // cmdUnauthenticate forgets all about the client but its connection, which is not compressed any more
 // (RFC 8437, section 3).
 func (s *imapSession) cmdUnauthenticate() error {

@@ -31,7 +31,7 @@ func (s *imapSession) folder(name string) (string, error) {
 
 // folderNamed is folder for a name in UTF-8.
 func (s *imapSession) folderNamed(name string) (string, error) {
-	if rest, ok := strings.CutPrefix(name, s.door.shared); ok && s.door.shared != "" && (rest == "" || rest[0] == s.door.separator) {
+	if rest, ok := strings.CutPrefix(name, s.shared()); ok && s.shared() != "" && (rest == "" || rest[0] == s.door.separator) {
 		return s.sharedFolder(rest)
 	}
 	if strings.EqualFold(name, "INBOX") {
@@ -108,7 +108,7 @@ func (s *imapSession) clientName(folder string) string {
 	prefix, separator := s.door.prefix, string(s.door.separator)
 	if mailboxIsOthers(folder) {
 		user, rest, nested := strings.Cut(strings.TrimPrefix(folder[1:], "/"), "/")
-		if folder, prefix = rest, s.door.shared; user != "" {
+		if folder, prefix = rest, s.shared(); user != "" {
 			prefix += separator + strings.ReplaceAll(user, separator, "/")
 		}
 		if nested {

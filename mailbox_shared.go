@@ -23,7 +23,7 @@ const mailboxOthers = "~"
 // mailboxSharing says whose folders there are, and what they are called.
 type mailboxSharing struct {
 	word    string // the first part of others' folders' names, as clients and the file subscriptions have it; "": there is no sharing
-	shadows bool   // own folders that are called so as well cannot be reached
+	shadows bool   // own folders may be called so as well: who has one sees no others' folders
 	joined  bool   // Dovecot's namespace has the separator "/", and so has its part of a name in the file subscriptions
 	users   func() ([]string, error)
 	exists  func(user string) bool
@@ -43,7 +43,29 @@ func (st *mailboxStore) access(user string, sharing mailboxSharing) (*mailboxAcc
 	if err != nil {
 		return nil, err
 	}
+	if sharing.shadows && sharing.word != "" {
+		taken, err := t.hasCalled(sharing.word)
+		if err != nil {
+			return nil, err
+		}
+		if taken { // one's own mail comes first
+			logMailboxTrouble(st.log, user, sharing.word, errMailboxShadow)
+			sharing.word = ""
+		}
+	}
 	return &mailboxAccess{own: t, st: st, user: user, sharing: sharing}, nil
+}
+
+// errMailboxShadow tells who runs the box what to do.
+var errMailboxShadow = errors.New("the user has a folder of this name, and so sees no folders of others; rename it, or set another word in [imap] shared")
+
+// hasCalled tells whether there is a folder of a name, or below it.
+func (t *mailboxTree) hasCalled(name string) (bool, error) {
+	entries, err := os.ReadDir(t.root)
+	dir := mailboxDir(name)
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() == dir || strings.HasPrefix(e.Name(), dir+".")
+	}), err
 }
 
 // treeOf gives the folders of a user without making any. errMailboxNotFound if there are none.

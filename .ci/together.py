@@ -27,7 +27,7 @@ from servers import Dovecot, Letterbox
 from wire import Gone, Imap, Pop3, Refused, Smtp
 
 USER = "alice"
-FOLDERS = ("INBOX", "Shared", "Shared/Deep", "Archive")
+FOLDERS = ("INBOX", "Common", "Common/Deep", "Archive")
 FLAGS = ("\\Flagged", "\\Answered", "\\Seen", "$Label1", "Family", "$Forwarded")
 
 
