@@ -81,6 +81,7 @@ type webService struct {
 type webDoor struct {
 	webSettings
 	state *webState
+	found webFound
 }
 
 // webState is what the page keeps from one configuration to the next. It is safe for concurrent use.
@@ -89,6 +90,8 @@ type webState struct {
 	sessions webSessions
 	devices  webDevices
 	events   webEvents
+	current  atomic.Pointer[webDoor] // the last one that was made
+	counting sync.Mutex              // held while mail is counted: impatience must not take the disk from the mail
 }
 
 func newWebState() *webState {
@@ -108,7 +111,13 @@ func (s *webState) told(fact logFact) {
 	}
 }
 
-func newWebDoor(state *webState, settings webSettings) *webDoor { return &webDoor{settings, state} }
+// newWebDoor makes the door that answers from now on, on connections that are open as well: a browser
+// keeps its own, and who is no administrator any more must not stay one on it.
+func newWebDoor(state *webState, settings webSettings) *webDoor {
+	d := &webDoor{webSettings: settings, state: state}
+	state.current.Store(d)
+	return d
+}
 
 const (
 	webVisitorsMost = 100              // connections: a crowd here leaves room for the mail
@@ -118,7 +127,7 @@ const (
 	webWriteTime    = time.Minute      // for the answer, a login that is made to wait included
 	webIdleTime     = 30 * time.Second
 	webHeaderMost   = 16 << 10
-	webBodyMost     = 64 << 10
+	webBodyMost     = 8 << 10
 )
 
 // webVisitors counts connections.
@@ -159,20 +168,23 @@ func (n *webVisitors) count() int {
 
 // serve speaks HTTP on a connection until it ends.
 func (d *webDoor) serve(c *conn) {
-	if _, isTLS := c.Conn.(*tls.Conn); isTLS && c.tlsState() == nil {
-		logSessionEnd(c.log, "", c.handshake())
-		return
-	}
 	if !d.state.visitors.come(c.remoteAddr()) {
 		logSessionEnd(c.log, "", errWebVisitors)
 		return
 	}
 	defer d.state.visitors.leave(c.remoteAddr())
+	if _, isTLS := c.Conn.(*tls.Conn); isTLS && c.tlsState() == nil {
+		logSessionEnd(c.log, "", c.handshake())
+		return
+	}
 	one := &webListener{nc: c.Conn, closed: make(chan struct{})}
 	var idle atomic.Bool
-	s := &http.Server{Handler: d, ReadHeaderTimeout: webHeaderTime, ReadTimeout: webReadTime, WriteTimeout: webWriteTime,
-		IdleTimeout: webIdleTime, MaxHeaderBytes: webHeaderMost, ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), webLogKey{}, c.log) },
+	answer := func(w http.ResponseWriter, r *http.Request) { d.state.current.Load().ServeHTTP(w, r) }
+	s := &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: webHeaderTime, ReadTimeout: webReadTime, WriteTimeout: webWriteTime,
+		IdleTimeout: webIdleTime, MaxHeaderBytes: webHeaderMost, DisableGeneralOptionsHandler: true, // it would answer strangers
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // no HTTP/2, nor what each connection would keep ready for it
+		ErrorLog:     slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+		BaseContext:  func(net.Listener) context.Context { return context.WithValue(context.Background(), webLogKey{}, c.log) },
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			idle.Store(state == http.StateNew || state == http.StateIdle)
 			if state == http.StateClosed {
@@ -280,6 +292,10 @@ type webRefusal struct {
 
 func (e webRefusal) Error() string { return e.text }
 
+// webStranger is a webRefusal of who is not at this page at all: its style is refused as well, and nothing is told
+// of the box.
+type webStranger struct{ webRefusal }
+
 // webGo sends the visitor elsewhere on the page.
 type webGo string
 
@@ -336,13 +352,13 @@ func (v *webVisit) visit() error {
 	if text := v.challenged(); text != "" { // by a CA, which may come from anywhere
 		return v.write(http.StatusOK, "application/octet-stream", []byte(text))
 	}
-	if !v.mayVisit() {
-		return webRefusal{http.StatusForbidden, "This page is for the home network of this box. You come from " + v.from.String() + ", which is not in it."}
+	if err := v.mayVisit(); err != nil {
+		return err
 	}
 	if v.host = webHost(v.r.Host); !v.isCalled(v.host) {
 		// Or else a stranger's page could have a name of its own lead here, and read what
 		// the visitor may read.
-		return webRefusal{http.StatusMisdirectedRequest, "This box is not called " + v.host + ". Use its address, or " + v.boxName() + "."}
+		return webStranger{webRefusal{http.StatusMisdirectedRequest, fmt.Sprintf("This box is not called %q. Use its address, or %s.", v.host, v.boxName())}}
 	}
 	if err := v.find(); err != nil {
 		return err
@@ -489,22 +505,31 @@ func (v *webVisit) port(service string) string {
 // answer tells how a visit went.
 func (v *webVisit) answer(err error) {
 	var refusal webRefusal
+	var stranger webStranger
 	var to webGo
 	switch {
-	case err == nil:
+	case err == nil, v.r.Context().Err() != nil: // the visitor has left
 		return
 	case errors.As(err, &to):
 		v.w.Header().Set("Location", string(to))
 		v.w.WriteHeader(http.StatusSeeOther)
 		return
-	case !errors.As(err, &refusal):
+	case errors.As(err, &stranger):
+		v.w.Header().Set("Connection", "close") // which leaves room for those who may visit
+		err = v.write(stranger.status, "text/plain; charset=utf-8", []byte(stranger.text+"\n"))
+	case errors.As(err, &refusal):
+		err = v.refuse(refusal)
+	default:
 		logCommandFailed(v.log(), "", v.r.Method+" "+v.r.URL.Path, err)
-		refusal = webRefusal{http.StatusInternalServerError, "This did not work. The log of the box says why."}
+		err = v.refuse(webRefusal{http.StatusInternalServerError, "This did not work. The log of the box says why."})
 	}
-	page := webRefused{webPage: v.page("Sorry"), Text: refusal.text}
-	if err := v.show(refusal.status, "refused.html", page); err != nil {
+	if err != nil {
 		logCommandFailed(v.log(), "", v.r.Method+" "+v.r.URL.Path, err)
 	}
+}
+
+func (v *webVisit) refuse(refusal webRefusal) error {
+	return v.show(refusal.status, "refused.html", webRefused{webPage: v.page("Sorry"), Text: refusal.text})
 }
 
 type webRefused struct {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
 type webUsers struct {
@@ -34,6 +36,9 @@ func (v *webVisit) usersPage(status int, problem string) error {
 	page := webUsers{webPage: v.page("Users"), Least: webPasswordLeast}
 	page.Problem = problem
 	for _, name := range names {
+		if err := v.r.Context().Err(); err != nil { // who waited for it has left
+			return err
+		}
 		page.Users = append(page.Users, v.userLine(name))
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.aliases)) {
@@ -46,7 +51,7 @@ func (v *webVisit) usersPage(status int, problem string) error {
 func (v *webVisit) userLine(name string) webUserLine {
 	line := webUserLine{Name: name, Manages: slices.Contains(v.admins, name)}
 	var err error
-	if line.Storage, err = v.storageOf(name); err != nil {
+	if line.Storage, err = v.storageOf(name); err != nil && v.r.Context().Err() == nil {
 		logCommandFailed(v.log(), name, "the page of users", err)
 		line.Storage.Failed = true
 	}
@@ -187,7 +192,21 @@ type webHealth struct {
 	Findings []webFinding
 }
 
+// webFound is what was wrong when this box was last looked at.
+type webFound struct {
+	mu       sync.Mutex // held while it is looked at, guards all below
+	findings []webFinding
+	at       time.Time
+}
+
+const webFoundTime = time.Minute // which a look lasts: all folders of all users are read for it
+
 // showHealth lists what letterbox check finds.
 func (v *webVisit) showHealth() error {
-	return v.show(http.StatusOK, "health.html", webHealth{v.page("Health"), v.findings()})
+	v.found.mu.Lock()
+	defer v.found.mu.Unlock()
+	if v.found.at.IsZero() || time.Since(v.found.at) >= webFoundTime {
+		v.found.findings, v.found.at = v.findings(), time.Now()
+	}
+	return v.show(http.StatusOK, "health.html", webHealth{v.page("Health"), v.found.findings})
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -198,8 +199,9 @@ func TestWebForged(t *testing.T) {
 		{"a form with files", "--x\r\n", []string{"Content-Type", "multipart/form-data; boundary=x"}, 415},
 		{"no type", "name=x&token=TOKEN", nil, 415},
 		{"too much", "token=TOKEN&name=" + strings.Repeat("x", webBodyMost), form, 413},
+		{"too many fields", "token=TOKEN&name=x" + strings.Repeat("&x", webFieldsMost), form, 413},
 		{"too many fields", "token=TOKEN&name=x" + strings.Repeat("&a=b", 12000), form, 413},
-		{"no form", "token=TOKEN&name=%zz", form, 413},
+		{"no form", "token=TOKEN&name=%zz", form, 415},
 		{"all as it should be", "name=fine&token=TOKEN", append(form, "Origin", "https://pi.local", "Sec-Fetch-Site", "same-origin"), 200},
 	} {
 		b := newWebBrowserTest(t, d).login("bob", "secret")
@@ -457,7 +459,7 @@ func TestWebAdmin(t *testing.T) {
 	b.want(200, "This is you", "!Remove the user")
 	b.get("/admin/health")
 	b.want(200, "set it")
-	d.findings = func() []webFinding { return nil }
+	d.findings, d.found.at = func() []webFinding { return nil }, time.Time{}
 	b.get("/admin/health")
 	b.want(200, "All is well")
 	d.admins = nil // a reload
@@ -596,4 +598,58 @@ func TestWebLoginsKept(t *testing.T) {
 	if len(devices) != 2 || devices[0].protocol != "IMAP" || devices[0].client != "Thunderbird 140" || devices[1].protocol != "POP3" || devices[1].from != "127.0.0.1" {
 		t.Errorf("%+v", devices)
 	}
+}
+
+// A look at the health reads all folders, so impatience gets the last one, for a minute.
+func TestWebHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := 0
+		d := webUsersTest(t, func(s *webSettings) {
+			s.findings = func() []webFinding { looks++; return []webFinding{{fmt.Sprint("look ", looks), ""}} }
+		})
+		b := newWebBrowserTest(t, d).login("alice", "secret")
+		for _, test := range []struct {
+			after time.Duration
+			want  string
+		}{{0, "look 1<"}, {time.Second, "look 1<"}, {webFoundTime - 2*time.Second, "look 1<"}, {time.Second, "look 2<"}} {
+			time.Sleep(test.after)
+			b.get("/admin/health")
+			b.want(200, test.want)
+		}
+		changed := d.webSettings // and a configuration is looked at anew
+		b.d = newWebDoor(d.state, changed)
+		b.get("/admin/health")
+		b.want(200, "look 3<")
+	})
+}
+
+// Who has left gets no mail counted.
+func TestWebGone(t *testing.T) {
+	d := webUsersTest(t, nil)
+	b := newWebBrowserTest(t, d).login("alice", "secret")
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for _, path := range []string{"/me", "/admin"} {
+		r := httptest.NewRequestWithContext(gone, "GET", "https://pi.local"+path, nil)
+		r.RemoteAddr = "192.168.1.7:1"
+		r.AddCookie(&http.Cookie{Name: webCookie, Value: b.cookies[webCookie]})
+		w := httptest.NewRecorder()
+		d.ServeHTTP(w, r)
+		if w.Body.Len() > 0 {
+			t.Errorf("%s: %s", path, w.Body)
+		}
+	}
+}
+
+// While it cannot be told whether a user is still there, nobody is logged in.
+func TestWebUsersUnreadable(t *testing.T) {
+	d := webUsersTest(t, nil)
+	b := newWebBrowserTest(t, d).login("alice", "secret")
+	path := d.auth.settings.path
+	must(t, os.Rename(path, path+".away"))
+	must(t, os.Mkdir(path, 0o700))
+	word, _ := d.state.sessions.begin("alice", d.auth.passwordStamp("alice"))
+	b.cookies[webCookie] = word
+	b.get("/me")
+	b.want(303, "Location: /login")
 }

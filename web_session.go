@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -24,6 +26,7 @@ const (
 	webSessionLong  = 12 * time.Hour
 	webSessionsMost = 100
 	webSessionsUser = 10 // of one user
+	webFieldsMost   = 16 // of a form: thousands of them would take a hundred times their size
 
 	webCookie      = "__Host-letterbox"       // with this prefix no other host, and nothing in clear, can set it (draft-ietf-httpbis-rfc6265bis)
 	webCookieLogin = "__Host-letterbox-login" // before the login: the token of its form
@@ -136,7 +139,10 @@ func (v *webVisit) readSession() *webSession {
 		return nil
 	}
 	session := v.state.sessions.find(cookie.Value)
-	if session != nil && v.auth.passwordStamp(session.user) != session.stamp {
+	if session == nil {
+		return nil
+	}
+	if stamp := v.auth.passwordStamp(session.user); stamp == "" || stamp != session.stamp {
 		v.state.sessions.end(session)
 		return nil
 	}
@@ -183,8 +189,12 @@ func (v *webVisit) checkForm() error {
 	if kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
 		return errWebNoForm
 	}
-	if err := v.r.ParseForm(); err != nil {
+	body, err := io.ReadAll(v.r.Body)
+	if err != nil || bytes.Count(body, []byte("&")) >= webFieldsMost {
 		return errWebTooMuch
+	}
+	if v.r.PostForm, err = url.ParseQuery(string(body)); err != nil {
+		return errWebNoForm
 	}
 	want := ""
 	if v.route.who >= webUser {

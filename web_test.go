@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -99,11 +100,11 @@ func TestWebPublic(t *testing.T) {
 		{"GET", "http://localhost/", []string{"from", "127.0.0.1:1"}, 200, []string{"http://192.168.1.20/"}},
 		{"GET", "http://pi.lan/", nil, 200, []string{"pi.local"}},
 		{"GET", "http://PI.LOCAL./", nil, 200, []string{"pi.local"}},
-		{"GET", "http://evil.example/", nil, 421, []string{"not called evil.example"}},
+		{"GET", "http://evil.example/", nil, 421, []string{`not called "evil.example"`, "Content-Type: text/plain", "!Letterbox", "!https://evil.example"}},
 		{"GET", "http://pi.evil.example/", nil, 421, nil},
 		{"GET", "http://pi.local.evil.example/", nil, 421, nil},
 		{"GET", "http://autoconfig.evil.example/", nil, 421, nil},
-		{"GET", "http://pi.local/", []string{"from", "203.0.113.9:1"}, 403, []string{"home network", "203.0.113.9", "!993"}},
+		{"GET", "http://pi.local/", []string{"from", "203.0.113.9:1"}, 403, []string{"home network", "203.0.113.9", "!993", "!pi", "!Letterbox", "Connection: close"}},
 		{"GET", "http://pi.local/letterbox.crt", []string{"from", "203.0.113.9:1"}, 403, nil},
 		{"GET", "http://mail.example.org/.well-known/acme-challenge/t_-1", []string{"from", "203.0.113.9:1"}, 200, []string{"t_-1.thumb"}},
 		{"GET", "http://mail.example.org/.well-known/acme-challenge/t_-2", []string{"from", "203.0.113.9:1"}, 403, []string{"!thumb"}},
@@ -668,7 +669,8 @@ func TestWebRaw(t *testing.T) {
 		"GET / HTTP/1.0\r\n\r\n":                              "HTTP/1.0 421 ",
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: pi.local\r\n\r\n": "HTTP/1.1 400 ",
 		"GET / HTTP/1.1\r\nHost: pi.local\r\nX: " + strings.Repeat("y", 2*webHeaderMost) + "\r\n\r\n": "HTTP/1.1 431 ",
-		"EHLO printer\r\n\r\n": "HTTP/1.1 400 ",
+		"EHLO printer\r\n\r\n":                                                                             "HTTP/1.1 400 ",
+		"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n":                                                 "HTTP/1.1 421 ",
 		"GET http://evil.example/ HTTP/1.1\r\nHost: pi.local\r\nConnection: close\r\n\r\n":                 "HTTP/1.1 421 ",
 		"GET / HTTP/1.1\r\nHost: pi.local\r\nConnection: close\r\n\r\n":                                    "HTTP/1.1 200 ",
 		"CONNECT evil.example:25 HTTP/1.1\r\nHost: evil.example:25\r\n\r\n":                                "HTTP/1.1 421 ",
@@ -770,4 +772,55 @@ func TestWebVisitors(t *testing.T) {
 	if len(n.from) != 0 {
 		t.Errorf("%v are still there", n.from)
 	}
+}
+
+// A connection that is open, as browsers keep one, gets what the configuration of the moment says.
+func TestWebReloaded(t *testing.T) {
+	d := webTest(t, nil)
+	here, there := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		d.serve(newConn(there, d.webSettings.log, time.Minute))
+		close(done)
+	}()
+	in := bufio.NewReader(here)
+	ask := func() string {
+		t.Helper()
+		r := httptest.NewRequest("GET", "http://pi.local/", nil)
+		go r.Write(here)
+		answer, err := http.ReadResponse(in, r)
+		must(t, err)
+		body, err := io.ReadAll(answer.Body)
+		must(t, err)
+		return answer.Status + string(body)
+	}
+	if said := ask(); !strings.Contains(said, "200 OK") {
+		t.Error(said)
+	}
+	changed := d.webSettings
+	changed.names = []string{"mail.local"}
+	newWebDoor(d.state, changed)
+	if said := ask(); !strings.Contains(said, "421 Misdirected Request") {
+		t.Error(said)
+	}
+	here.Close()
+	<-done
+}
+
+// Who does not even begin a handshake has a place all the same, and so no more of them than others.
+func TestWebHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := webTest(t, nil)
+		here, there := net.Pipe()
+		go d.serve(newConn(tls.Server(there, &tls.Config{}), d.webSettings.log, time.Minute))
+		synctest.Wait()
+		if n := d.state.visitors.count(); n != 1 {
+			t.Errorf("%d visitors", n)
+		}
+		here.Close()
+		synctest.Wait()
+		if n := d.state.visitors.count(); n != 0 {
+			t.Errorf("%d visitors", n)
+		}
+	})
 }

@@ -22,6 +22,11 @@ type webFolder struct {
 
 // storageOf asks the store.
 func (v *webVisit) storageOf(user string) (s webStorage, err error) {
+	v.state.counting.Lock()
+	defer v.state.counting.Unlock()
+	if err := v.r.Context().Err(); err != nil { // who waited has left
+		return s, err
+	}
 	folders, err := v.store.storage(user)
 	if err != nil {
 		return s, err

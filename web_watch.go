@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,13 +16,16 @@ type webWatching struct {
 	health   func() error
 }
 
-// mayVisit tells whether the visitor's network may see what is asked for. A unix socket may.
-func (v *webVisit) mayVisit() bool {
-	networks := v.networks
+// mayVisit tells by an error that the visitor's network may not see what is asked for. A unix socket may.
+func (v *webVisit) mayVisit() error {
+	networks, text := v.networks, "This page is for the home network of this box. You come from %s, which is not in it. [web] networks says who may see it."
 	if path := v.r.URL.Path; path == "/metrics" || path == "/healthz" {
-		networks = v.watchers
+		networks, text = v.watchers, "This is for programs that watch this box. You come from %s. [web] metrics_networks says who may ask."
 	}
-	return !v.from.IsValid() || slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(v.from) })
+	if !v.from.IsValid() || slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(v.from) }) {
+		return nil
+	}
+	return webStranger{webRefusal{http.StatusForbidden, fmt.Sprintf(text, v.from)}}
 }
 
 // showMetrics tells the numbers.
