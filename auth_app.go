@@ -202,6 +202,32 @@ func (a *auth) apps(user string) ([]authApp, error) {
 	return u.apps, nil
 }
 
+// stays gives a function that tells whether a login still counts: the user is there and not locked, and has the password, or the
+// app password, of then. While the users file cannot be read it tells so of all.
+func (a *auth) stays(user, app string) func() bool {
+	was, _ := a.standing(user, app)
+	return func() bool {
+		is, err := a.standing(user, app)
+		return err != nil || is != "" && is == was
+	}
+}
+
+// standing is something that changes with what a login of the user stands on; "" if none would count.
+func (a *auth) standing(user, app string) (string, error) {
+	u, err := a.user(user)
+	if err != nil || u == nil || u.locked {
+		return "", err
+	}
+	if app == "" {
+		return "own " + u.hash, nil
+	}
+	i := slices.IndexFunc(u.apps, func(known authApp) bool { return known.name == app })
+	if i < 0 {
+		return "", nil
+	}
+	return "app " + string(u.apps[i].keys.stored), nil
+}
+
 // passwordStamp is something that changes when the user's password does; "" if there is no such
 // user, or none who can log in.
 func (a *auth) passwordStamp(user string) string {

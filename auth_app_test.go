@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -141,5 +147,119 @@ func TestAuthAppRefused(t *testing.T) {
 	}
 	if a.offersScram() {
 		t.Error("SCRAM is offered although alice's own password has no keys")
+	}
+}
+
+// A connection that is open ends when its login does not count any more, and no other does. Silence tells nothing, and
+// is not ended.
+func TestLoginTakenBack(t *testing.T) {
+	doors := map[string]struct {
+		serve       func(t *testing.T, dir string, a *auth, c *conn)
+		login, noop string
+		well, bye   string // how the answers to noop begin
+	}{
+		"imap": {func(t *testing.T, dir string, a *auth, c *conn) {
+			d := testImapDoor(t, dir)
+			d.auth = a
+			d.serve(c)
+		}, "a LOGIN alice %s\r\n", "b NOOP\r\n", "b OK", "* BYE [EXPIRED] "},
+		"idle": {func(t *testing.T, dir string, a *auth, c *conn) {
+			d := testImapDoor(t, dir)
+			d.auth = a
+			d.serve(c)
+		}, "a LOGIN alice %s\r\nb SELECT INBOX\r\nc IDLE\r\n", "DONE\r\nd NOOP\r\n", "d OK", "* BYE [EXPIRED] "},
+		"pop3": {func(t *testing.T, dir string, a *auth, c *conn) {
+			d := testPopDoor(t, dir)
+			d.auth = a
+			d.serve(c)
+		}, "USER alice\r\nPASS %s\r\n", "NOOP\r\n", "+OK", "-ERR [AUTH] "},
+		"submission": {func(t *testing.T, dir string, a *auth, c *conn) {
+			d := testSmtpDoor(t, dir, map[string][]string{}, "")
+			d.auth, d.kind = a, smtpSubmission
+			d.serve(c)
+		}, "EHLO phone\r\nAUTH LOGIN YWxpY2U=\r\n%s\r\n", "NOOP\r\n", "250", "421 4.7.0 "},
+	}
+	for _, test := range []struct {
+		what   string
+		app    string // which the client logs in with; "": alice's own password
+		change func(a *auth) error
+		stays  bool
+	}{
+		{"nothing", "", func(*auth) error { return nil }, true},
+		{"the app password is removed", "phone", func(a *auth) error { return a.dropApp("alice", "phone") }, false},
+		{"another app password is removed", "phone", func(a *auth) error { return a.dropApp("alice", "desk") }, true},
+		{"an app password is removed", "", func(a *auth) error { return a.dropApp("alice", "desk") }, true},
+		{"the password is changed", "", func(a *auth) error { return a.setPassword("alice", "another one") }, false},
+		{"the own password is changed", "phone", func(a *auth) error { return a.setPassword("alice", "another one") }, true},
+		{"the user is removed", "", func(a *auth) error { return a.deleteUser("alice") }, false},
+		{"the user of an app password is removed", "phone", func(a *auth) error { return a.deleteUser("alice") }, false},
+		{"another user is removed", "", func(a *auth) error { return a.deleteUser("bob") }, true},
+		{"the user is locked", "phone", func(a *auth) error {
+			text, err := os.ReadFile(a.settings.path)
+			return cmp.Or(err, os.WriteFile(a.settings.path, bytes.Replace(text, []byte("alice:"), []byte("alice:!"), 1), 0o600))
+		}, false},
+		{"the users file cannot be read", "", func(a *auth) error {
+			return cmp.Or(os.Remove(a.settings.path), os.Mkdir(a.settings.path, 0o700))
+		}, true},
+	} {
+		for name, door := range doors {
+			t.Run(test.what+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a := testAuth(t, "alice", "bob")
+					password := "secret"
+					for _, app := range []string{"phone", "desk"} {
+						made, err := a.addApp("alice", app, time.Now())
+						must(t, err)
+						if app == test.app {
+							password = made
+						}
+					}
+					if name == "submission" {
+						password = base64.StdEncoding.EncodeToString([]byte(password))
+					}
+					here, there := net.Pipe()
+					said := &bytes.Buffer{} // read when all is quiet
+					read, served := make(chan error, 1), make(chan struct{})
+					go func() {
+						_, err := io.Copy(said, here)
+						read <- err
+					}()
+					go func() {
+						door.serve(t, t.TempDir(), a, newConn(there, slog.New(slog.DiscardHandler), time.Minute))
+						close(served)
+					}()
+					say := func(text string) string {
+						synctest.Wait()
+						said.Reset()
+						_, err := io.WriteString(here, text)
+						must(t, err)
+						synctest.Wait()
+						return said.String()
+					}
+					for line := range strings.Lines(fmt.Sprintf(door.login, password)) {
+						say(line)
+					}
+					must(t, test.change(a))
+					time.Sleep(connLook)
+					answer := say(door.noop)
+					if want := map[bool]string{true: door.well, false: door.bye}[test.stays]; !strings.Contains("\r\n"+answer, "\r\n"+want) {
+						t.Errorf("%q, want %q", answer, want)
+					}
+					select {
+					case <-served:
+						if test.stays {
+							t.Error("the connection has ended")
+						}
+					default:
+						if !test.stays {
+							t.Error("the connection goes on")
+						}
+					}
+					here.Close()
+					<-served
+					<-read
+				})
+			})
+		}
 	}
 }

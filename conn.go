@@ -39,6 +39,9 @@ type conn struct {
 	shaken     bool                  // TLS: the handshake was tried
 	shakeErr   error
 
+	stays  func() bool // tells whether the login still counts; nil: nobody has logged in
+	looked time.Time   // when it was asked
+
 	deflate  *connDeflate // nil unless the connection compresses
 	flushing bool         // it has, and something of the client's last flush may come
 
@@ -59,6 +62,7 @@ var connBuffers = sync.Pool{New: func() any { return new(connBuffer) }}
 
 const (
 	connFirst            = 128               // most commands fit
+	connLook             = 5 * time.Second   // how long a login may be overlooked that does not count any more
 	connHandshakeTimeout = time.Minute       // a client that is there needs a second, an old printer ten
 	connChunk            = 256 << 10         // written under one deadline
 	connCopyBelow        = len(connBuffer{}) // a file up to this goes through the output buffer
@@ -68,6 +72,7 @@ var (
 	errLineTooLong = errors.New("line too long") // the whole line was skipped, the next may be read
 	errWoken       = errors.New("woken")         // by wake, nothing was read
 	errShutdown    = errors.New("server is shutting down")
+	errConnLogin   = errors.New("the login does not count any more: the password was changed or taken back, or the user removed")
 )
 
 // newConn wraps an accepted connection. nc may be a *tls.Conn whose handshake
@@ -83,12 +88,32 @@ func newConn(nc net.Conn, log *slog.Logger, timeout time.Duration) *conn {
 	return c
 }
 
+// loggedIn says how it is told whether the client's login still counts. Whoever is silent is not asked about: there is
+// nothing to keep from them.
+func (c *conn) loggedIn(stays func() bool) { c.stays, c.looked = stays, time.Now() }
+
 // wait blocks until input is there to be read (nil), wake was called
 // (errWoken), shutdown was called (errShutdown), the deadline passed
-// (os.ErrDeadlineExceeded) or the connection failed. It does not flush.
+// (os.ErrDeadlineExceeded), the login does not count any more (errConnLogin)
+// or the connection failed. It does not flush.
 // timeout 0 means c.timeout. Input goes before a wake, which is then told by
 // a later wait; shutdown goes before input.
 func (c *conn) wait(timeout time.Duration) error {
+	err := c.waitInput(timeout)
+	if goesOn := err == nil || errors.Is(err, errWoken) || errors.Is(err, os.ErrDeadlineExceeded); !goesOn || c.stays == nil {
+		return err
+	}
+	now := time.Now()
+	if now.Sub(c.looked) < connLook {
+		return err
+	}
+	if c.looked = now; !c.stays() {
+		return errConnLogin
+	}
+	return err
+}
+
+func (c *conn) waitInput(timeout time.Duration) error {
 	if timeout == 0 {
 		timeout = c.timeout
 	}

@@ -283,6 +283,8 @@ func (s *imapSession) wait() error {
 			return s.bye(fmt.Sprintf("[INACTIVE] you were silent for %.0f minutes", most.Minutes()), err)
 		case errors.Is(err, errShutdown):
 			return s.bye("[UNAVAILABLE] the server is shutting down", err)
+		case errors.Is(err, errConnLogin):
+			return s.bye("[EXPIRED] "+err.Error(), err) // RFC 5530, section 3
 		case errors.Is(err, errConnInflate):
 			return s.bye("[CLIENTBUG] "+err.Error(), err)
 		default:

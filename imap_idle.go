@@ -49,6 +49,8 @@ func (s *imapSession) cmdIdle() error {
 			s.c.printf("* OK Still here")
 		case errors.Is(err, errShutdown):
 			return imapBye("[UNAVAILABLE] the server is shutting down")
+		case errors.Is(err, errConnLogin):
+			return imapBye("[EXPIRED] " + err.Error())
 		default:
 			return s.r.fail(err)
 		}

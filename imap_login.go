@@ -150,6 +150,7 @@ func (s *imapSession) loggedIn(name, app string) error {
 	}
 	s.user, s.tree, s.state = name, tree, imapAuthenticated
 	s.c.timeout = imapAutologout
+	s.c.loggedIn(s.door.auth.stays(name, app))
 	logLogin(s.c.log, name, s.name, app)
 	return imapOK{"CAPABILITY " + s.capabilities(), "logged in"}
 }
@@ -178,6 +179,7 @@ func (s *imapSession) cmdUnauthenticate() error {
 	s.ignoreMetadata()
 	*s = imapSession{door: s.door, c: s.c, r: s.r, state: imapNotAuthenticated, tag: s.tag, name: s.name}
 	s.c.timeout = imapLoginTime
+	s.c.loggedIn(nil)
 	s.respond(imap.StatusResponseTypeOK, "", s.name+" completed")
 	if err := s.c.endDeflate(); err != nil {
 		return s.r.fail(err)

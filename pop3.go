@@ -135,6 +135,9 @@ func (s *popSession) talk() error {
 			err = s.command(verb, arg)
 		} else if errors.Is(err, errLineTooLong) {
 			err = popErr{"", "the line is too long"}
+		} else if errors.Is(err, errConnLogin) {
+			s.c.printf("-ERR [AUTH] %v", err) // RFC 3206, section 5
+			return errors.Join(err, s.c.flush())
 		} else {
 			return err
 		}

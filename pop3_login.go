@@ -232,6 +232,7 @@ func (s *popSession) loggedIn(name, how, app string) error {
 		return fmt.Errorf("opening the maildrop of %s: %w", name, err)
 	}
 	s.user, s.drop, s.state = name, drop, popTransaction
+	s.c.loggedIn(s.auth.stays(name, app))
 	logLogin(s.c.log, name, how, app)
 	s.c.printf("+OK logged in")
 	return nil

@@ -149,6 +149,8 @@ func (d *smtpDoor) serve(c *conn) {
 	switch {
 	case errors.Is(err, errShutdown):
 		reply = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: d.hostname + " is shutting down"} // RFC 5321, section 3.8
+	case errors.Is(err, errConnLogin):
+		reply = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Goodbye: " + err.Error()} // RFC 5321, section 3.8
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		reply = &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 4, 2}, Message: d.hostname + " has waited too long"}
 	}

@@ -171,6 +171,7 @@ func (s *smtpSession) login(user, password, how string) error {
 
 func (s *smtpSession) loggedIn(name, how, app string) {
 	s.user = name
+	s.conn.loggedIn(s.door.auth.stays(name, app))
 	logLogin(s.log, name, how, app)
 	s.reply(235, smtp.EnhancedCode{2, 7, 0}, "Welcome")
 }

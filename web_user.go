@@ -131,7 +131,7 @@ func (v *webVisit) takeAppRemoval() error {
 		return err
 	}
 	logWebChange(v.log(), v.session.user, "app password removed", name)
-	v.state.sessions.say(v.session, "The password of “"+webClean(name, authAppName)+"” lets nobody in any more. A connection that is open now ends by itself.")
+	v.state.sessions.say(v.session, "The password of “"+webClean(name, authAppName)+"” lets nobody in any more, and whoever is connected with it is sent away.")
 	return webGo("/me/devices")
 }
 
