@@ -164,9 +164,6 @@ func imapKeyText(k *imapSearchKey) string {
 }
 
 func TestImapSearchKeys(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = local }()
 	deep := func(n int) string { return strings.Repeat("(", n) + "SEEN" + strings.Repeat(")", n) }
 	for text, want := range map[string]string{
 		"ALL":                                 "and()",
