@@ -41,6 +41,7 @@ func cmdServe(line *cmdLine) error {
 	if err != nil {
 		return err
 	}
+	serverForgetStart()
 	for {
 		select {
 		case <-hups:
