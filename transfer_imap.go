@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -52,6 +53,8 @@ type transferIMAPFolder struct{ validity, uid uint32 }
 const (
 	transferIMAPTimeout = 30 * time.Second
 	transferIMAPLot     = 200 // messages that are asked for at once
+	transferIMAPMost    = 4 << 20
+	transferIMAPLargest = 1 << 30 // bytes of a message: no server takes so large a one, and one that lies must not fill the disk
 )
 
 // transferIMAPParse reads imaps://user@host or imap://user@host, a port where it is not the usual one, and
@@ -95,8 +98,8 @@ func (s *transferIMAP) trust(path string) error {
 }
 
 // connect connects and logs in.
-func (s *transferIMAP) connect() error {
-	if err := s.dial(); err != nil {
+func (s *transferIMAP) connect(ctx context.Context) error {
+	if err := s.dial(ctx); err != nil {
 		return fmt.Errorf("connecting to %s: %w", s.address, err)
 	}
 	err := s.client.WaitGreeting()
@@ -119,18 +122,21 @@ func (s *transferIMAP) connect() error {
 	return err
 }
 
-func (s *transferIMAP) dial() (err error) {
-	if s.conn, err = net.DialTimeout("tcp", s.address, transferIMAPTimeout); err != nil {
+func (s *transferIMAP) dial(ctx context.Context) error {
+	err := s.dialTCP(ctx)
+	if err != nil {
 		return err
 	}
 	config := &tls.Config{ServerName: s.host, RootCAs: s.roots}
 	if s.tls {
 		config.NextProtos = []string{"imap"}
 		conn := tls.Client(s.conn, config)
+		s.conn.SetDeadline(time.Now().Add(transferIMAPTimeout)) // the client sets its own
 		if err := conn.Handshake(); err != nil {
 			s.conn.Close()
 			return err
 		}
+		s.conn.SetDeadline(time.Time{})
 		s.client = imapclient.New(conn, nil)
 		return nil
 	}
@@ -140,7 +146,7 @@ func (s *transferIMAP) dial() (err error) {
 			return err
 		}
 		s.client.Close()
-		if s.conn, err = net.DialTimeout("tcp", s.address, transferIMAPTimeout); err != nil {
+		if err = s.dialTCP(ctx); err != nil {
 			return err
 		}
 	}
@@ -148,13 +154,25 @@ func (s *transferIMAP) dial() (err error) {
 	return err
 }
 
-// each is transferSource's.
-func (s *transferIMAP) each(ctx context.Context, im *transferImport) (err error) {
-	if err := s.connect(); err != nil {
+// dialTCP connects. The end of ctx is the connection's: a server that says nothing must not keep who interrupts.
+func (s *transferIMAP) dialTCP(ctx context.Context) (err error) {
+	dialer := net.Dialer{Timeout: transferIMAPTimeout}
+	if s.conn, err = dialer.DialContext(ctx, "tcp", s.address); err != nil {
 		return err
 	}
+	conn := s.conn
+	context.AfterFunc(ctx, func() { conn.Close() }) // client.Close waits for texts to be read
+	return nil
+}
+
+// each is transferSource's.
+func (s *transferIMAP) each(ctx context.Context, im *transferImport) (err error) {
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	if err := s.connect(ctx); err != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
 	defer s.client.Close()
-	defer context.AfterFunc(ctx, func() { s.conn.Close() })() // client.Close waits for texts to be read
 	s.notes = filepath.Join(im.tree.root, transferIMAPNotes(s.user+"@"+s.address+" "+im.into))
 	if err := s.readNotes(); err != nil {
 		return err
@@ -258,7 +276,7 @@ func (s *transferIMAP) folder(ctx context.Context, im *transferImport, f transfe
 		return err
 	}
 	at := s.reached[f.theirs]
-	if at.validity != selected.UIDValidity || s.again {
+	if at.validity != selected.UIDValidity || at.validity == 0 || s.again { // 0: a server that promises nothing of its UIDs
 		at = transferIMAPFolder{validity: selected.UIDValidity}
 	}
 	var uids []imap.UID
@@ -268,81 +286,125 @@ func (s *transferIMAP) folder(ctx context.Context, im *transferImport, f transfe
 		if err != nil {
 			return err
 		}
-		uids = found.AllUIDs()
+		if uids, err = transferIMAPUIDs(found); err != nil {
+			return err
+		}
 	}
 	// RFC 9051, section 9, seq-range: N:* is the last message if there is none from N on.
 	uids = slices.DeleteFunc(uids, func(uid imap.UID) bool { return uint32(uid) <= at.uid })
 	slices.Sort(uids)
 	im.counts.done += int64(selected.NumMessages) - int64(len(uids))
-	im.counts.skipped += int(selected.NumMessages) - len(uids)
+	im.counts.skipped += max(0, int(selected.NumMessages)-len(uids))
 	for lot := range slices.Chunk(uids, transferIMAPLot) {
-		if err := s.lot(ctx, im, f, at.validity, imap.UIDSetNum(lot...)); err != nil {
+		if err := s.lot(ctx, im, f, at.validity, lot); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lot brings in some messages: first what is known of them, then their texts, one after the other.
-func (s *transferIMAP) lot(ctx context.Context, im *transferImport, f transferIMAPSource, validity uint32, uids imap.UIDSet) error {
+// transferIMAPUIDs are the UIDs that were found: as ranges, a line may say more than there is memory for.
+func transferIMAPUIDs(found *imap.SearchData) ([]imap.UID, error) {
+	set, _ := found.All.(imap.UIDSet)
+	count := uint64(0)
+	for _, r := range set {
+		if count += uint64(r.Stop) - uint64(r.Start) + 1; r.Stop < r.Start || count > transferIMAPMost {
+			return nil, fmt.Errorf("the server says that it has the messages %v", set)
+		}
+	}
+	return found.AllUIDs(), nil
+}
+
+var (
+	errTransferNoText   = errors.New("the server did not send it; -again asks for everything once more")
+	errTransferTooLarge = errors.New("the server says that it is larger than 1 GiB")
+)
+
+// lot brings in some messages, whose UIDs ascend: first what is known of them, then their texts, one after the other, in any
+// order. Those that were expunged meanwhile are not told of; what is told of and has no text was not read.
+func (s *transferIMAP) lot(ctx context.Context, im *transferImport, f transferIMAPSource, validity uint32, uids []imap.UID) error {
 	known := map[imap.UID]*imapclient.FetchMessageBuffer{}
-	list, err := s.client.Fetch(uids, &imap.FetchOptions{UID: true, Flags: true, InternalDate: true}).Collect()
+	list, err := s.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}).Collect()
 	if err != nil {
 		return err
 	}
 	for _, m := range list {
 		known[m.UID] = m
 	}
-	fetch := s.client.Fetch(uids, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
-	taken := s.texts(fetch, func(uid imap.UID, text io.Reader) error {
+	fail := func(uid imap.UID, err error) {
+		im.fail(fmt.Sprintf("%s, message %d", f.theirs, uid), err)
+		delete(known, uid)
+	}
+	wanted := slices.DeleteFunc(slices.Clone(uids), func(uid imap.UID) bool {
 		m := known[uid]
-		if m == nil {
-			return nil // it came in between
+		if m != nil && m.RFC822Size > transferIMAPLargest {
+			fail(uid, errTransferTooLarge)
+			return true
 		}
-		msg := &transferMessage{folder: f.ours, date: m.InternalDate, text: text}
-		msg.flags, msg.keywords = transferIMAPFlags(m.Flags)
-		im.counts.done++
-		if err := im.take(ctx, msg); err != nil {
+		return m == nil
+	})
+	if len(wanted) > 0 {
+		next := 0
+		err = s.texts(imap.UIDSetNum(wanted...), func(uid imap.UID, text io.Reader) error {
+			m := known[uid]
+			if m == nil {
+				return nil
+			}
+			msg := &transferMessage{folder: f.ours, date: m.InternalDate, text: text}
+			if msg.date.IsZero() {
+				msg.date = time.Now()
+			}
+			msg.flags, msg.keywords = transferIMAPFlags(m.Flags)
+			im.counts.done++
+			if err := im.take(ctx, msg); err != nil {
+				return err
+			}
+			delete(known, uid)
+			for ; next < len(uids) && known[uids[next]] == nil; next++ { // what comes before it may still be to come
+				s.reached[f.theirs] = transferIMAPFolder{validity, uint32(uids[next])}
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		s.reached[f.theirs] = transferIMAPFolder{validity, max(s.reachedIn(f.theirs, validity), uint32(uid))}
-		return nil
-	})
-	if taken != nil {
-		s.conn.Close() // the rest of the answer need not be waited for
-		fetch.Close()
-		return taken
 	}
-	return fetch.Close()
-}
-
-// reachedIn is the highest UID of a folder as it is now.
-func (s *transferIMAP) reachedIn(folder string, validity uint32) uint32 {
-	if at := s.reached[folder]; at.validity == validity {
-		return at.uid
+	for _, uid := range uids {
+		if known[uid] != nil {
+			fail(uid, errTransferNoText)
+		}
 	}
-	return 0
+	s.reached[f.theirs] = transferIMAPFolder{validity, uint32(uids[len(uids)-1])}
+	return nil
 }
 
 // texts calls f with each text that a FETCH gives.
-func (s *transferIMAP) texts(fetch *imapclient.FetchCommand, f func(uid imap.UID, text io.Reader) error) error {
+func (s *transferIMAP) texts(uids imap.UIDSet, f func(uid imap.UID, text io.Reader) error) error {
+	fetch := s.client.Fetch(uids, &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}})
 	for m := fetch.Next(); m != nil; m = fetch.Next() {
 		uid := imap.UID(0)
 		for item := m.Next(); item != nil; item = m.Next() {
+			var err error
 			switch data := item.(type) {
 			case imapclient.FetchItemDataUID:
 				uid = data.UID
 			case imapclient.FetchItemDataBodySection:
-				if data.Literal == nil { // expunged meanwhile
-					continue
+				switch {
+				case data.Literal == nil: // expunged meanwhile, or it cannot be read
+				case data.Literal.Size() > transferIMAPLargest:
+					err = errTransferTooLarge
+				default:
+					err = f(uid, &transferIMAPText{data.Literal, data.Literal.Size()})
 				}
-				if err := f(uid, &transferIMAPText{data.Literal, data.Literal.Size()}); err != nil {
-					return err
-				}
+			}
+			if err != nil {
+				s.conn.Close() // the rest of the answer need not be waited for
+				fetch.Close()
+				return err
 			}
 		}
 	}
-	return nil
+	return fetch.Close()
 }
 
 // transferIMAPText is a literal, which a connection that breaks must not end early.

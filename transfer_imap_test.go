@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/emersion/go-imap/v2"
 )
 
 func TestTransferIMAPParse(t *testing.T) {
@@ -123,5 +126,94 @@ func TestTransferIMAPRefused(t *testing.T) {
 		if _, err := testJob(testStore(t, t.TempDir())).run(context.Background(), source); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// testIMAPOdd plays a server that answers as it likes: the texts not in the order of their UIDs, one of them NIL, one before its UID, one too
+// large, and one that was expunged since it was found.
+func testIMAPOdd(c net.Conn) {
+	defer c.Close()
+	fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1] hello\r\n")
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		tag, command, _ := strings.Cut(lines.Text(), " ")
+		switch {
+		case strings.HasPrefix(command, "LIST"):
+			fmt.Fprint(c, "* LIST () \".\" INBOX\r\n")
+		case strings.HasPrefix(command, "EXAMINE"):
+			fmt.Fprint(c, "* 6 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n")
+		case strings.HasPrefix(command, "UID SEARCH UID 1:*"):
+			fmt.Fprint(c, "* SEARCH 9 4 5 6 7 8\r\n")
+		case strings.HasPrefix(command, "UID SEARCH"):
+			fmt.Fprint(c, "* SEARCH 9\r\n")
+		case strings.HasPrefix(command, "UID FETCH") && strings.Contains(command, "BODY.PEEK"):
+			for _, uid := range []int{9, 4, 5, 6} {
+				text := testMail(uid)
+				switch uid {
+				case 5:
+					fmt.Fprint(c, "* 2 FETCH (UID 5 BODY[] NIL)\r\n")
+				case 6:
+					fmt.Fprintf(c, "* 3 FETCH (BODY[] {%d}\r\n%s UID 6)\r\n", len(text), text)
+				default:
+					fmt.Fprintf(c, "* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n", uid-3, uid, len(text), text)
+				}
+			}
+		case strings.HasPrefix(command, "UID FETCH"):
+			for uid := 4; uid <= 9; uid++ {
+				if uid != 8 {
+					fmt.Fprintf(c, "* %d FETCH (UID %d FLAGS () INTERNALDATE \"02-Mar-2026 10:00:00 +0000\" RFC822.SIZE %d)\r\n", uid-3, uid, map[bool]int64{true: 3 << 40}[uid == 7])
+				}
+			}
+		}
+		fmt.Fprintf(c, "%s OK done\r\n", tag)
+	}
+}
+
+// What a server does not give is said, and counted as not read. Interrupted, nothing is passed over that had not come yet, in whatever order
+// the texts come.
+func TestTransferIMAPOdd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go testIMAPOdd(c)
+		}
+	}()
+	st := testStore(t, t.TempDir())
+	for _, run := range []struct{ imported, skipped, failed int }{{1, 0, 1}, {1, 1, 3}, {0, 6, 0}} {
+		source, err := transferIMAPParse("imap://alice@" + l.Addr().String())
+		must(t, err)
+		job, failed := testJob(st), []string{}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if run.skipped == 0 {
+			job.tell = func(*transferCounts) { cancel() }
+		}
+		job.failed = func(what string, err error) { failed = append(failed, what) }
+		counts, err := job.run(ctx, source)
+		if counts.imported != run.imported || counts.skipped != run.skipped || len(failed) != run.failed {
+			t.Errorf("%+v, %q, want %+v: %v", counts, failed, run, err)
+		}
+	}
+	if got := testContents(t, testTree(t, st)); len(got) != 2 {
+		t.Errorf("there is %q", got)
+	}
+}
+
+// A line that names more messages than there can be does not take the memory.
+func TestTransferIMAPMany(t *testing.T) {
+	if _, err := transferIMAPUIDs(&imap.SearchData{All: imap.UIDSet{{Start: 1, Stop: 1 << 31}}}); err == nil {
+		t.Error("no error")
+	}
+	if got, err := transferIMAPUIDs(&imap.SearchData{All: imap.UIDSet{{Start: 4, Stop: 6}}}); err != nil || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := transferIMAPUIDs(&imap.SearchData{}); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v", got, err)
 	}
 }
