@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -47,6 +48,31 @@ func fileOpen(path string) (*os.File, error) {
 	}
 	return f, err
 }
+
+// fileOpenRegular is fileOpen of what others have made: a link is not followed, a pipe is not waited for, and what is no file is
+// an error.
+func fileOpenRegular(path string) (*os.File, error) {
+	if err := fileStep("open", path); err != nil {
+		return nil, err
+	}
+	const careful = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_NOCTTY
+	f, err := fileOpenAs(path, fileReadFlags|careful, 0)
+	if errors.Is(err, syscall.EPERM) { // somebody else's file
+		f, err = fileOpenAs(path, fileReadPlain|careful, 0)
+	}
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.EMLINK) { // so FreeBSD
+		return nil, errFileNotRegular
+	} else if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, cmp.Or(err, errFileNotRegular)
+	}
+	return f, nil
+}
+
+var errFileNotRegular = errors.New("it is a link or something else that is no file")
 
 // fileAppend opens an existing file so that each write goes to its end.
 func fileAppend(path string) (*os.File, error) {

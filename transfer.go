@@ -94,10 +94,14 @@ func (j *transferJob) run(ctx context.Context, source transferSource) (*transfer
 		return &transferCounts{}, fmt.Errorf("finishing what was interrupted: %w", err)
 	}
 	if maildirs, ok := source.(*transferMaildir); ok && maildirs.only == "" && j.into == "" && j.want == nil {
+		folders, err := transferMaildirFolders(maildirs.root)
+		if err != nil {
+			return &transferCounts{}, err
+		}
 		if nobodys, err := transferIsNobodys(root); err != nil {
 			return &transferCounts{}, err
-		} else if nobodys {
-			return j.adopt(ctx, root, maildirs)
+		} else if nobodys && transferAllDiffer(folders) {
+			return j.adopt(ctx, root, maildirs, folders)
 		}
 	}
 	tree, err := j.st.tree(j.user)
@@ -108,12 +112,12 @@ func (j *transferJob) run(ctx context.Context, source transferSource) (*transfer
 	return &im.counts, im.run(ctx, source)
 }
 
-func (j *transferJob) adopt(ctx context.Context, root string, source *transferMaildir) (*transferCounts, error) {
+func (j *transferJob) adopt(ctx context.Context, root string, source *transferMaildir, folders []transferMaildirFolder) (*transferCounts, error) {
 	from, err := filepath.Abs(source.root)
 	if err != nil {
 		return &transferCounts{}, err
 	}
-	a := &transferAdoption{from: from, root: root, stage: j.stage, link: j.link, tell: j.tell, limit: j.limit}
+	a := &transferAdoption{from: from, folders: folders, root: root, stage: j.stage, link: j.link, tell: j.tell, failed: j.failed, limit: j.limit}
 	if err := a.run(ctx, j.st.limitsOf(j.user)); err != nil {
 		return &a.counts, err
 	}
@@ -323,12 +327,12 @@ type transferUnreadable struct {
 func (e transferUnreadable) Unwrap() error { return e.error }
 
 // transferFile is a file's text.
-type transferFile struct{ *os.File }
+type transferFile struct{ f *os.File } // and nothing else of it: io.Copy would go by WriteTo
 
 func (f transferFile) Read(p []byte) (int, error) {
-	n, err := f.File.Read(p)
+	n, err := f.f.Read(p)
 	if err != nil && err != io.EOF {
-		err = transferUnreadable{f.Name(), err}
+		err = transferUnreadable{f.f.Name(), err}
 	}
 	return n, err
 }

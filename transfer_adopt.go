@@ -31,13 +31,15 @@ const transferStageMark = "letterbox-stage"
 
 // transferAdoption is one of those.
 type transferAdoption struct {
-	from  string // the Maildir++
-	root  string // the user's directory
-	stage string
-	link  bool // hard links instead of copies, where the file system can
-	limit int  // copies that become durable together
+	from    string // the Maildir++
+	folders []transferMaildirFolder
+	root    string // the user's directory
+	stage   string
+	link    bool // hard links instead of copies, where the file system can
+	limit   int  // copies that become durable together
 
 	tell   func(c *transferCounts)
+	failed func(what string, err error)
 	counts transferCounts
 }
 
@@ -88,11 +90,6 @@ func transferRecover(root, stage string) error {
 
 // run brings the Maildir++ in. The user has no mail: transferIsNobodys.
 func (a *transferAdoption) run(ctx context.Context, limits mailboxQuota) error {
-	a.counts.kept = true
-	folders, err := transferMaildirFolders(a.from)
-	if err != nil {
-		return err
-	}
 	used, _, err := maildirCountAll(a.from)
 	if err != nil {
 		return err
@@ -104,8 +101,10 @@ func (a *transferAdoption) run(ctx context.Context, limits mailboxQuota) error {
 	if err := a.begin(); err != nil {
 		return fmt.Errorf("preparing %s: %w", a.stage, err)
 	}
-	for _, f := range folders {
-		if err := a.folder(ctx, f); err != nil {
+	for _, f := range a.folders {
+		if err := transferInside(a.from, f.dir); err != nil {
+			a.fail(filepath.Join(a.from, f.dir), err)
+		} else if err := a.folder(ctx, f); err != nil {
 			return fmt.Errorf("folder %s: %w", f.name, err)
 		}
 	}
@@ -116,6 +115,12 @@ func (a *transferAdoption) run(ctx context.Context, limits mailboxQuota) error {
 		return fmt.Errorf("putting %s in place: %w", a.stage, err)
 	}
 	return transferFinish(a.root, a.stage)
+}
+
+// fail notes what could not be read.
+func (a *transferAdoption) fail(what string, err error) {
+	a.counts.failed++
+	a.failed(what, err)
 }
 
 // begin makes the stage, or takes over one that an earlier run from the same place has left.
@@ -173,6 +178,11 @@ func (a *transferAdoption) folder(ctx context.Context, f transferMaildirFolder) 
 	if len(c.have) > 0 {
 		a.counts.folders = append(a.counts.folders, f.name)
 	}
+	for _, list := range []string{maildirUidlistName, maildirCourierName} { // else the numbers are kept in another place, as Dovecot can
+		if _, err := os.Stat(filepath.Join(from.path, list)); err == nil {
+			a.counts.kept = true
+		}
+	}
 	if err := a.sideFiles(from.path, to.path); err != nil { // after the messages, so that all of them are in the list
 		return err
 	}
@@ -222,10 +232,14 @@ func (c *transferCopying) messages(ctx context.Context) error {
 		size, err := c.bring(c.from.dir(m.cur)+m.name, &to)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		c.have[mailboxBaseHash(base)] = struct{}{}
+		if unreadable := (transferUnreadable{}); errors.As(err, &unreadable) {
+			c.a.fail(unreadable.path, unreadable.error)
+			continue
 		} else if err != nil {
 			return err
 		}
-		c.have[mailboxBaseHash(base)] = struct{}{}
 		c.a.counts.imported++
 		c.a.counts.bytes += size
 		c.a.counts.done++
@@ -277,16 +291,16 @@ func (c *transferCopying) commit() error {
 	return c.to.syncDirs(true, true)
 }
 
-// transferCopyFile copies a file with its date, and does not sync it.
+// transferCopyFile copies a file with its date, and does not sync it. What cannot be read is transferUnreadable.
 func transferCopyFile(from, to string) (size int64, err error) {
-	in, err := fileOpen(from)
+	in, err := fileOpenRegular(from)
 	if err != nil {
-		return 0, err
+		return 0, transferUnreadable{from, err}
 	}
 	defer in.Close()
 	info, err := in.Stat()
 	if err != nil {
-		return 0, err
+		return 0, transferUnreadable{from, err}
 	}
 	out, err := fileCreate(to, maildirFileMode)
 	if err != nil {
@@ -294,6 +308,11 @@ func transferCopyFile(from, to string) (size int64, err error) {
 	}
 	if err = fileStep("write", to); err == nil {
 		size, err = io.Copy(out, in)
+		if err != nil { // whose fault is it?
+			if _, again := io.Copy(io.Discard, io.NewSectionReader(in, 0, 1<<62)); again != nil {
+				err = transferUnreadable{from, again}
+			}
+		}
 	}
 	if closeErr := out.Close(); err == nil {
 		err = closeErr

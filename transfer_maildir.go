@@ -65,6 +65,28 @@ func transferMaildirFolders(root string) ([]transferMaildirFolder, error) {
 	return list, nil
 }
 
+// transferAllDiffer tells whether no two directories are one folder: then each keeps its UIDs.
+func transferAllDiffer(folders []transferMaildirFolder) bool {
+	names := map[string]bool{}
+	for _, f := range folders {
+		names[f.name] = true
+	}
+	return len(names) == len(folders)
+}
+
+var errTransferLink = errors.New("it is a link, and might lead to anybody's mail; if it is this user's, copy what it leads to in its place")
+
+// transferInside tells by an error that a folder lies elsewhere: who gives us a Maildir may have made links in it, and we may read
+// more than they.
+func transferInside(root, dir string) error {
+	for _, path := range []string{dir, filepath.Join(dir, "cur"), filepath.Join(dir, "new")} {
+		if info, err := os.Lstat(filepath.Join(root, path)); err == nil && path != "" && info.Mode()&fs.ModeSymlink != 0 {
+			return errTransferLink
+		}
+	}
+	return nil
+}
+
 // folders lists those that are meant.
 func (s *transferMaildir) folders() ([]transferMaildirFolder, error) {
 	folders, err := transferMaildirFolders(s.root)
@@ -92,7 +114,9 @@ func (s *transferMaildir) each(ctx context.Context, im *transferImport) error {
 		}
 	}
 	for _, f := range folders {
-		if err := s.folder(ctx, im, f); err != nil {
+		if err := transferInside(s.root, f.dir); err != nil {
+			im.fail(filepath.Join(s.root, f.dir), err)
+		} else if err := s.folder(ctx, im, f); err != nil {
 			return err
 		}
 	}
@@ -159,7 +183,7 @@ func (s *transferMaildir) folder(ctx context.Context, im *transferImport, folder
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // expunged meanwhile
 		} else if err != nil {
-			im.fail(filepath.Join(md.path, m.name), err)
+			im.fail(md.dir(m.cur)+m.name, err)
 			continue
 		}
 		info, err := f.Stat()
@@ -203,7 +227,7 @@ func transferFlags(bits maildirFlags, names []string) (flags mailboxFlags, keywo
 
 // transferOpen opens a message's file, which may have got other flags since it was listed.
 func transferOpen(md *maildir, m transferMaildirMessage) (f *os.File, name string, err error) {
-	if f, err = md.open(m.name, m.cur); !errors.Is(err, fs.ErrNotExist) {
+	if f, err = fileOpenRegular(md.dir(m.cur) + m.name); !errors.Is(err, fs.ErrNotExist) {
 		return f, m.name, err
 	}
 	base, _, _, _ := maildirParse(m.name)
@@ -217,7 +241,7 @@ func transferOpen(md *maildir, m transferMaildirMessage) (f *os.File, name strin
 		if scanErr != nil || found == "" {
 			return nil, "", err
 		}
-		if f, err = md.open(found, at); !errors.Is(err, fs.ErrNotExist) {
+		if f, err = fileOpenRegular(md.dir(at) + found); !errors.Is(err, fs.ErrNotExist) {
 			return f, found, err
 		}
 	}
@@ -240,7 +264,7 @@ func transferReadCourier(path string) (map[string][]string, error) {
 	latest := map[string]int{}
 	for _, e := range entries {
 		base, age := e.Name(), 0
-		if strings.HasPrefix(base, ":") {
+		if strings.HasPrefix(base, ":") || !e.Type().IsRegular() {
 			continue
 		}
 		if rest, ok := strings.CutPrefix(base, "."); ok {

@@ -399,7 +399,7 @@ func (s *transferMbox) each(ctx context.Context, im *transferImport) error {
 	if im.counts.total == 0 {
 		im.counts.total = info.Size()
 	}
-	r, before := newTransferMboxReader(f), im.counts.done
+	r, before := newTransferMboxReader(transferFile{f}), im.counts.done
 	for {
 		msg, err := r.next()
 		if err == io.EOF {

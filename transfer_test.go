@@ -450,3 +450,91 @@ func TestTransferKeywordsFull(t *testing.T) {
 		t.Errorf("%+v, %v", counts, err)
 	}
 }
+
+// A Maildir that somebody has given us may have links to others' mail in it, and pipes: they are not followed and not waited for, and said.
+func TestTransferLinks(t *testing.T) {
+	dir := t.TempDir()
+	testLayOut(t, dir, map[string]string{
+		"bob/cur/9.bob:2,": "Subject: secret\n", "bob/new/": "", "bob/plain": "From a@b Mon Mar  2 10:00:00 2026\nSubject: secret\n\n",
+		"a/cur/1.a:2,": "Subject: 1\n", "a/new/": "", "a/.Sub/cur/2.a:2,S": "Subject: 2\n", "a/.Sub/new/": "", "a/.Half/new/": "", "tree/3.eml": "Subject: 3\n",
+	})
+	for from, to := range map[string]string{"a/cur/8.link:2,": "../../bob/cur/9.bob:2,", "a/.Bob": "../bob", "a/.Half/cur": "../../bob/cur",
+		"tree/bob.mbox": "../bob/plain", "tree/bob": "../bob", "source": "a", "tree/gone": "nowhere"} {
+		must(t, os.Symlink(to, filepath.Join(dir, from)))
+	}
+	must(t, syscall.Mkfifo(filepath.Join(dir, "a/cur/7.pipe:2,"), 0o600))
+	for _, mail := range []string{"none", "some"} {
+		st, failed := testStore(t, t.TempDir()), []string{}
+		if mail == "some" {
+			testDeliver(t, testTree(t, st), "INBOX", "Subject: 0\r\n")
+		}
+		for i, source := range []string{"source", "tree"} {
+			job, imported := testJob(st), 2-i
+			job.failed = func(what string, err error) { failed = append(failed, strings.TrimPrefix(what, dir)) }
+			testImport(t, job, filepath.Join(dir, source), imported, 0)
+		}
+		slices.Sort(failed)
+		if got := strings.Join(testContents(t, testTree(t, st)), ""); strings.Contains(got, "secret") {
+			t.Errorf("bob's mail: %s", got)
+		}
+		if want := []string{"/a/.Bob", "/a/.Half", "/a/cur/7.pipe:2,", "/a/cur/8.link:2,", "/tree/bob", "/tree/bob.mbox"}; !slices.Equal(failed, want) {
+			t.Errorf("%s: %q, want %q", mail, failed, want)
+		}
+	}
+}
+
+// Dovecot's LAYOUT=fs has the folders as directories in one another.
+func TestTransferLayoutFs(t *testing.T) {
+	dir := t.TempDir()
+	testLayOut(t, dir, map[string]string{
+		"cur/1.a:2,": "Subject: 1\n", "new/": "", "tmp/": "", "dovecot-uidlist": "3 V1 N9\n", "Archiv/cur/2.a:2,S": "Subject: 2\n", "Archiv/new/": "",
+		"Archiv/M&AOQ-rz/cur/3.a:2,": "Subject: 3\n", "Archiv/M&AOQ-rz/new/4.a": "Subject: 4\n", "No/Select/cur/5.a:2,b": "Subject: 5\n", "No/Select/new/": "",
+		"No/Select/dovecot-keywords": "1 home\n",
+	})
+	for _, mail := range []string{"none", "some"} {
+		st := testStore(t, t.TempDir())
+		if mail == "some" {
+			testDeliver(t, testTree(t, st), "Trash", "Subject: 0\r\n")
+		}
+		testImport(t, testJob(st), dir, 5, 0)
+		if got := testContents(t, testTree(t, st)); len(got) < 5 || !slices.Equal(got[:5], []string{"INBOX 1 1 []: Subject: 1\n", "Archiv 1 2 S[]: Subject: 2\n",
+			"Archiv/März 1 3 []: Subject: 3\n", "Archiv/März 2 4 []: Subject: 4\n", "No/Select 1 5 [\"home\"]: Subject: 5\n"}) {
+			t.Errorf("%s: there is:\n%s", mail, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// Where two directories are one folder here, each has UIDs of its own, and neither keeps them.
+func TestTransferFoldersTwice(t *testing.T) {
+	dir := testDovecot(t)
+	testLayOut(t, dir, map[string]string{".INBOX/cur/2000.M1.host:2,a": "Subject: 6\n", ".INBOX/new/": "", ".INBOX/dovecot-keywords": "0 other\n",
+		".INBOX/dovecot-uidlist": "3 V7 N9\n"})
+	st := testStore(t, t.TempDir())
+	testImport(t, testJob(st), dir, 6, 0)
+	got := testContents(t, testTree(t, st))
+	if want := []string{"INBOX 1 1001 []: Subject: 2\r\n", "INBOX 2 1000 FS[\"work\"]: Subject: 1\n", "INBOX 3 1002 []: Subject: 3\n", "INBOX 4 2000 [\"other\"]: Subject: 6\n"}; !slices.Equal(got[:4], want) {
+		t.Errorf("there is:\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// A file that cannot be read keeps nobody's account elsewhere.
+func TestTransferUnreadable(t *testing.T) {
+	dir := testDovecot(t)
+	must(t, os.WriteFile(filepath.Join(dir, "cur/1003.M1.host:2,"), []byte("Subject: large\n\n"+strings.Repeat("x", 2*transferInMemory)), 0o600))
+	testFault(t, "open", "1001.M1.host", syscall.EIO)
+	for _, want := range []transferCounts{{imported: 5, failed: 1, kept: true}, {imported: 0, skipped: 5, failed: 1}} {
+		st := testStore(t, filepath.Join(filepath.Dir(dir), "mail"))
+		s, err := transferSourceOf(dir)
+		must(t, err)
+		counts, err := testJob(st).run(context.Background(), s)
+		if err != nil || counts.imported != want.imported || counts.failed != want.failed || counts.kept != want.kept {
+			t.Errorf("%+v, want %+v: %v", counts, want, err)
+		}
+	}
+	file, err := os.Open(dir)
+	must(t, err)
+	defer file.Close()
+	if _, err := io.Copy(io.Discard, transferFile{file}); !errors.As(err, new(transferUnreadable)) { // as of a disk that is broken
+		t.Errorf("%v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -32,15 +33,28 @@ const (
 
 // transferSourceOf finds out what a path is. folder is what a single mbox file is to be; "" for INBOX.
 func transferSourceOf(path string) (transferSource, error) {
+	path, err := filepath.EvalSymlinks(path) // this one is the caller's own
+	if err != nil {
+		return nil, err
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
+		tree, maildirs := &transferTree{path}, 0
 		if transferIsMaildir(path) {
-			return &transferMaildir{root: path}, nil
+			err := tree.walk(func(string, error) {}, func(_ string, kind transferKind, _ int64, _ []string) error {
+				if kind == transferNothing {
+					maildirs++
+				}
+				return nil
+			})
+			if err != nil || maildirs == 1 { // else it is Dovecot's LAYOUT=fs
+				return &transferMaildir{root: path}, err
+			}
 		}
-		return &transferTree{path}, nil
+		return tree, nil
 	}
 	switch kind, err := transferKindOf(path); {
 	case err != nil:
@@ -94,15 +108,22 @@ func (s *transferTree) walk(failed func(string, error), f func(path string, kind
 		}
 		parts := s.parts(path)
 		if e.IsDir() {
-			if path != s.root && transferIsMaildir(path) {
-				if err := f(path, transferNothing, 0, parts); err != nil {
-					return err
-				}
+			own := strings.HasPrefix(e.Name(), ".") || slices.Contains([]string{"cur", "new", "tmp"}, e.Name())
+			if own && path != s.root && transferIsMaildir(filepath.Dir(path)) { // transferMaildir reads them
 				return fs.SkipDir
+			}
+			if transferIsMaildir(path) {
+				return f(path, transferNothing, 0, parts)
 			}
 			return nil
 		}
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") {
+			return nil
+		}
+		if _, err := os.Stat(path); e.Type()&fs.ModeSymlink != 0 && err == nil {
+			failed(path, errTransferLink)
+		}
+		if !e.Type().IsRegular() {
 			return nil
 		}
 		kind, err := transferKindOf(path)
@@ -165,11 +186,24 @@ func (s *transferTree) each(ctx context.Context, im *transferImport) error {
 		switch kind {
 		case transferIsMbox:
 			err = (&transferMbox{path, name}).each(ctx, im)
+			if unreadable := (transferUnreadable{}); errors.As(err, &unreadable) {
+				im.fail(path, unreadable.error)
+				err = nil
+			}
 		case transferIsEml:
 			err = transferTakeEml(ctx, im, path, name)
 		default:
 			size = transferDirSize(filepath.Join(path, "cur")) + transferDirSize(filepath.Join(path, "new"))
-			err = (&transferMaildir{root: path, below: name}).each(ctx, im)
+			for i := range parts { // Dovecot's LAYOUT=fs has names as Maildir++ has them
+				if decoded, err := mailboxDecodeName(parts[i]); err == nil {
+					parts[i] = decoded
+				}
+			}
+			below := ""
+			if len(parts) > 0 {
+				below = transferName(parts...)
+			}
+			err = (&transferMaildir{root: path, below: below}).each(ctx, im)
 		}
 		im.counts.done = before + size
 		return err
