@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -375,7 +376,7 @@ func (md *maildir) foreignUIDs(line func(uid uint32, fields, base string)) error
 }
 
 // read reads on from list.end.
-func (list *maildirUidlist) read(f *os.File, line func(uid uint32, fields, base string)) error {
+func (list *maildirUidlist) read(f io.ReaderAt, line func(uid uint32, fields, base string)) error {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, list.end, 1<<62), 64<<10)
 	if list.end == 0 {
 		text, err := r.ReadSlice('\n')
@@ -419,6 +420,25 @@ func (list *maildirUidlist) read(f *os.File, line func(uid uint32, fields, base 
 		}
 		line(uid, fields, base)
 	}
+}
+
+// maildirUidlistRaised gives a list's text with a next UID that is higher by gap. A list that is damaged or used up stays as it is.
+func maildirUidlistRaised(text []byte, gap uint32) []byte {
+	list := &maildirUidlist{}
+	if list.read(bytes.NewReader(text), func(uint32, string, string) {}) != nil || list.next > math.MaxUint32/2 {
+		return text
+	}
+	header, lines, _ := bytes.Cut(text, []byte("\n"))
+	fields, next := strings.Fields(string(header)), strconv.FormatUint(uint64(list.next+gap), 10)
+	for i, field := range fields {
+		switch {
+		case list.old && i == 2:
+			fields[i] = next
+		case !list.old && i > 0 && field[0] == 'N':
+			fields[i] = "N" + next
+		}
+	}
+	return append([]byte(strings.Join(fields, " ")+"\n"), lines...)
 }
 
 // took notes that a line was read.

@@ -414,7 +414,34 @@ func (b *transferBackup) sideFile(from, into string) error {
 		}
 		defer lock.unlock()
 	}
+	if filepath.Base(from) == maildirUidlistName {
+		return b.uidlist(from, into)
+	}
 	return b.copyFile(from, into)
+}
+
+// transferUIDGap is how many UIDs may be given between a snapshot and the day on which it comes back. Mail programs know
+// these messages: a UID must not come twice under one UIDVALIDITY (RFC 9051, section 2.3.1.1), or they would not fetch the new one.
+const transferUIDGap = 1 << 20
+
+// uidlist copies a list of UIDs that goes on above all that will have been given meanwhile.
+func (b *transferBackup) uidlist(from, into string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	out, err := fileCreate(into, maildirFileMode)
+	if err != nil {
+		return err
+	}
+	_, err = fileWrite(out, maildirUidlistRaised(text, transferUIDGap))
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return b.copied(into)
 }
 
 // copyFile copies a small file with its date. It is its owner's alone: some hold secrets.

@@ -280,3 +280,31 @@ func TestTransferBackupMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// A UID that was given after the snapshot is not given to another message once the snapshot has come back: mail programs know it.
+func TestTransferBackupUIDs(t *testing.T) {
+	st, dir := testStore(t, t.TempDir()), t.TempDir()
+	tree := testTree(t, st)
+	testDeliver(t, tree, "INBOX", testMail(1))
+	validity := testView(t, tree, "INBOX").uidValidity()
+	snapshot := testBackup(t, st.root, dir, 0)
+	testDeliver(t, tree, "INBOX", testMail(2))
+	v := testView(t, tree, "INBOX")
+	known := v.uids()[1]
+	must(t, v.remove(v.uids())) // no mail, and a list of UIDs all the same
+	for _, restored := range []*mailboxStore{st, testStore(t, t.TempDir())} {
+		testImport(t, testJob(restored), filepath.Join(snapshot, "mail/alice"), 1, 0)
+		restored = testStore(t, restored.root)
+		testDeliver(t, testTree(t, restored), "INBOX", testMail(3))
+		v := testView(t, testTree(t, restored), "INBOX")
+		if uids := v.uids(); v.uidValidity() != validity || len(uids) != 2 || uids[0] != 1 || uids[1] <= known {
+			t.Errorf("UIDVALIDITY %d, UIDs %d", v.uidValidity(), uids)
+		}
+	}
+	for text, want := range map[string]string{"3 V7 N3 G0123 X\n2 :a\n5 :b\n": "3 V7 N16 G0123 X\n2 :a\n5 :b\n", "1 7 9\n2 a\n": "1 7 19\n2 a\n", "3 V7": "3 V7", "": "",
+		"3 V7 N4294967290 G01\n": "3 V7 N4294967290 G01\n", "3 V7 N3 G01\n2 :a\n3": "3 V7 N14 G01\n2 :a\n3"} {
+		if got := string(maildirUidlistRaised([]byte(text), 10)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
