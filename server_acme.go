@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // serverACME has certificates for the names of [tls] acme, from a CA that strangers trust. That CA
@@ -24,11 +25,13 @@ import (
 // until there is a certificate, the name is shown our own.
 //
 //	none --order--> challenge --the CA has looked--> NAME.pem --a third of its time, or 30 days, before its end--> order
-//	          \________ failed: told, and tried again in an hour ________/
+//	          \________ failed: told, and tried again in an hour, then ever later ________/
 type serverACME struct {
 	dir string // of the server's own
 	clk *serverClock
 	log *slog.Logger
+
+	dial func(ctx context.Context, address string) (net.Conn, error) // to a CA; tests have another
 
 	ctx  context.Context // ends with the server
 	stop context.CancelFunc
@@ -37,11 +40,18 @@ type serverACME struct {
 	mu      sync.Mutex                  // guards all below; never held while the CA is asked
 	needs   *serverACMENeeds            // replaced whole
 	certs   map[string]*tls.Certificate // by name
-	failed  map[string]time.Time        // when getting one last failed
-	tokens  map[string]string           // the answers to http-01 that the CA is to find, by token
-	shown   map[string]*tls.Config      // and those to tls-alpn-01, by name
+	failed  map[string]serverACMEFailure
+	tokens  map[string]string      // the answers to http-01 that the CA is to find, by token
+	shown   map[string]*tls.Config // and those to tls-alpn-01, by name
 	running bool
-	again   bool // something has changed since the run began
+	again   bool        // something has changed since the run began
+	timer   *time.Timer // for the next try of what has failed; nil: nothing has
+}
+
+// serverACMEFailure is how often in a row a certificate was not to be had, and when it is tried again.
+type serverACMEFailure struct {
+	times int
+	again time.Time
 }
 
 // serverACMENeeds is what certificates are wanted, and how the CA can be answered.
@@ -55,8 +65,12 @@ const (
 	serverACMEHTTP  = "http-01"     // RFC 8555, section 8.3
 	serverACMEALPN  = "tls-alpn-01" // RFC 8737, section 3
 	serverACMERenew = 30 * serverDay
-	serverACMERetry = serverHourly - time.Minute // the hourly tick is not exact
-	serverACMETime  = 5 * time.Minute            // for one certificate
+	serverACMETime  = 5 * time.Minute // for one certificate
+
+	serverACMERetry     = time.Hour // after a failure; twice as long after the next
+	serverACMERetryMost = 12 * time.Hour
+	serverACMEWaitMost  = 7 * serverDay    // that a CA may ask for
+	serverACMERestart   = 10 * time.Minute // between two tries of a server that is started again and again
 )
 
 func serverACMESettings(c *config) serverACMENeeds {
@@ -78,9 +92,13 @@ func serverACMESettings(c *config) serverACMENeeds {
 }
 
 func serverOpenACME(dir string, clk *serverClock, log *slog.Logger) *serverACME {
-	a := &serverACME{dir: dir, clk: clk, log: log, needs: &serverACMENeeds{}, certs: map[string]*tls.Certificate{}, failed: map[string]time.Time{},
+	a := &serverACME{dir: dir, clk: clk, log: log, needs: &serverACMENeeds{}, certs: map[string]*tls.Certificate{}, failed: map[string]serverACMEFailure{},
 		tokens: map[string]string{}, shown: map[string]*tls.Config{}}
 	a.ctx, a.stop = context.WithCancel(context.Background())
+	dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}
+	a.dial = func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
 	return a
 }
 
@@ -113,9 +131,24 @@ func (a *serverACME) use(needs serverACMENeeds) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	begins := len(a.needs.names) == 0
 	a.needs, a.certs = &needs, certs
 	clear(a.failed) // the new configuration may be what was missing
+	for _, name := range needs.names {
+		info, err := os.Stat(serverACMENotePath(a.dir, needs.directory, name))
+		if err != nil || !begins { // there is none, mostly
+			continue
+		}
+		if ago := time.Since(info.ModTime()); ago >= 0 && ago < serverACMERestart {
+			a.failed[name] = serverACMEFailure{again: time.Now().Add(serverACMERestart - ago)}
+		}
+	}
 	return nil
+}
+
+// serverACMENotePath is where it says why a certificate is missing.
+func serverACMENotePath(dir, directory, name string) string {
+	return filepath.Join(serverACMEPath(dir, directory), name+".failed")
 }
 
 // serverReadACME reads a certificate, nil if there is none.
@@ -179,6 +212,9 @@ func (a *serverACME) begin() {
 func (a *serverACME) end() {
 	a.mu.Lock()
 	a.stop() // so that begin does not add to runs from here on
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 	a.mu.Unlock()
 	a.runs.Wait()
 }
@@ -188,6 +224,7 @@ func (a *serverACME) run() {
 		a.mu.Lock()
 		if !a.again || a.ctx.Err() != nil {
 			a.running = false
+			a.wakeLater()
 			a.mu.Unlock()
 			return
 		}
@@ -200,6 +237,22 @@ func (a *serverACME) run() {
 	}
 }
 
+// wakeLater sees to it that what has failed is tried again in time; a.mu is held.
+func (a *serverACME) wakeLater() {
+	var next time.Time
+	for _, f := range a.failed {
+		if next.IsZero() || f.again.Before(next) {
+			next = f.again
+		}
+	}
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	if a.timer = nil; !next.IsZero() && a.ctx.Err() == nil {
+		a.timer = time.AfterFunc(time.Until(next), a.begin)
+	}
+}
+
 // missing are the names for which a certificate is to be got now; a.mu is held. None while the
 // clock is not believed: neither the CA's certificate nor the end of ours could be judged.
 func (a *serverACME) missing() (names []string) {
@@ -208,7 +261,7 @@ func (a *serverACME) missing() (names []string) {
 		return nil
 	}
 	for _, name := range a.needs.names {
-		if at, ok := a.failed[name]; ok && time.Since(at) < serverACMERetry {
+		if time.Now().Before(a.failed[name].again) {
 			continue
 		}
 		if cert := a.certs[name]; cert == nil || now.After(serverACMEEnds(cert.Leaf)) {
@@ -231,7 +284,21 @@ func (a *serverACME) fetch(needs *serverACMENeeds, name string) {
 	if err != nil && a.ctx.Err() != nil {
 		return // the server stops
 	}
-	note := filepath.Join(serverACMEPath(a.dir, needs.directory), name+".failed")
+	a.mu.Lock()
+	failure := a.failed[name].next(err)
+	if cert == nil {
+		if needs == a.needs {
+			a.failed[name] = failure
+		}
+	} else if needs.directory == a.needs.directory && slices.Contains(a.needs.names, name) {
+		a.certs[name] = cert
+		delete(a.failed, name)
+		if a.clk.now().After(serverACMEEnds(cert.Leaf)) { // or it would be asked for again at once
+			a.failed[name] = failure
+		}
+	}
+	a.mu.Unlock()
+	note := serverACMENotePath(a.dir, needs.directory, name)
 	if err == nil {
 		logServerACME(a.log, name, cert.Leaf.NotAfter)
 		err = os.Remove(note)
@@ -239,24 +306,41 @@ func (a *serverACME) fetch(needs *serverACMENeeds, name string) {
 			err = nil
 		}
 	} else {
-		err = serverHint{fmt.Errorf("getting a certificate for %s from %s: %w", name, needs.directory, err), serverACMEHint(name, err)}
+		err = serverHint{serverACMESaid{fmt.Errorf("getting a certificate for %s from %s: %w", name, needs.directory, err)}, serverACMEHint(name, err, failure.again)}
 		logServerACMEFailed(a.log, name, err)
 		err = serverACMENote(note, err)
 	}
 	if err != nil { // check cannot tell it then, and nothing else is lost
 		logServerCertBad(a.log, note, err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if cert == nil {
-		if needs == a.needs {
-			a.failed[name] = time.Now()
-		}
-	} else if needs.directory == a.needs.directory && slices.Contains(a.needs.names, name) {
-		a.certs[name] = cert
-		delete(a.failed, name)
-	}
 }
+
+// next is a further failure. The CA may say how long it wants to be left alone.
+func (f serverACMEFailure) next(err error) serverACMEFailure {
+	wait := min(serverACMERetry<<min(f.times, 10), serverACMERetryMost)
+	var problem *serverACMEProblem
+	if errors.As(err, &problem) {
+		wait = max(wait, min(problem.after, serverACMEWaitMost))
+	}
+	return serverACMEFailure{f.times + 1, time.Now().Add(wait)}
+}
+
+// serverACMESaid is an error with words of the CA, which may say anything, made fit for a line of the log.
+type serverACMESaid struct{ error }
+
+const serverACMESaidMost = 1000 // bytes
+
+func (e serverACMESaid) Error() string {
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(e.error.Error(), "\n", "; "))
+	return strings.ToValidUTF8(text[:min(len(text), serverACMESaidMost)], "")
+}
+
+func (e serverACMESaid) Unwrap() error { return e.error }
 
 // serverACMENote leaves for letterbox check why a certificate is missing.
 func serverACMENote(path string, err error) error {
@@ -267,11 +351,12 @@ func serverACMENote(path string, err error) error {
 }
 
 // serverACMEHint says what to do about a failure.
-func serverACMEHint(name string, err error) string {
+func serverACMEHint(name string, err error, again time.Time) string {
 	var network *net.OpError
 	var looked serverACMELooked
 	var unknown x509.UnknownAuthorityError
 	var problem *serverACMEProblem
+	later := "it is tried again at " + again.Format("15:04 on 2006-01-02") + ", and after a reload (SIGHUP)"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return "the server's own directory, " + serverDirectory + " in [storage] path, must be the server's"
@@ -280,29 +365,29 @@ func serverACMEHint(name string, err error) string {
 	case errors.As(err, &network):
 		return "is this box on the Internet, and is [tls] acme_directory right?"
 	case errors.As(err, &problem) && problem.Status == 429:
-		return "the CA wants to be asked less often; it is tried again in an hour"
+		return "the CA wants to be asked less often; " + later
 	case errors.As(err, &looked):
-		return "the world must reach " + name + " at this box: port 80 for [listen] http, or port 443 for [listen] https; it is tried again in an hour"
+		return "the world must reach " + name + " at this box: port 80 for [listen] http, or port 443 for [listen] https; " + later
 	}
-	return "it is tried again in an hour"
+	return later
 }
 
 // obtain gets a certificate by the first challenge that works, and keeps it. One that could not be kept is
 // used all the same.
 func (a *serverACME) obtain(ctx context.Context, needs *serverACMENeeds, name string) (*tls.Certificate, error) {
 	dir := serverACMEPath(a.dir, needs.directory)
-	client, err := serverACMERegister(ctx, dir, needs)
+	client, err := serverACMERegister(ctx, a.dial, dir, needs)
 	if err != nil {
 		return nil, err
 	}
 	var failed []error
 	for _, kind := range needs.challenges {
-		text, err := a.order(ctx, client, name, kind)
+		key, chain, err := a.order(ctx, client, name, kind)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("by %s: %w", kind, err))
 			continue
 		}
-		pair, err := tls.X509KeyPair(text, text)
+		pair, text, err := serverACMEAccept(key, chain, name, a.clk.now())
 		if err != nil {
 			return nil, fmt.Errorf("what the CA has signed: %w", err)
 		}
@@ -310,9 +395,36 @@ func (a *serverACME) obtain(ctx context.Context, needs *serverACMENeeds, name st
 		if err := fileReplace(path, text, 0o600); err != nil {
 			logServerCertBad(a.log, path, serverPathError("writing", path, err))
 		}
-		return &pair, nil
+		return pair, nil
 	}
 	return nil, errors.Join(failed...)
+}
+
+// serverACMEAccept looks at the chain in PEM that a CA gives for a key and a name (RFC 8555, section 9.1), and gives the
+// text to be kept: nothing but certificates is taken over.
+func serverACMEAccept(key, chain []byte, name string, now time.Time) (*tls.Certificate, []byte, error) {
+	var ders [][]byte
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, nil, fmt.Errorf("there is a %.40q in the chain", block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, nil, err
+		}
+		ders = append(ders, block.Bytes)
+	}
+	text := serverACMEEncode(key, ders)
+	pair, err := tls.X509KeyPair(text, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := pair.Leaf.VerifyHostname(name); err != nil {
+		return nil, nil, err
+	}
+	if now.After(pair.Leaf.NotAfter) {
+		return nil, nil, fmt.Errorf("it has ended on %s", pair.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	return &pair, text, nil
 }
 
 // serverCheckACME says until when the certificate for a name is good, or what is in its way.
@@ -323,7 +435,7 @@ func serverCheckACME(c *config, name string, now time.Time) (said string, err er
 	if err != nil {
 		return "", err
 	}
-	note := filepath.Join(serverACMEPath(dir, c.tls.acmeDirectory), name+".failed")
+	note := serverACMENotePath(dir, c.tls.acmeDirectory, name)
 	text, err := os.ReadFile(note)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", serverPathError("reading", note, err)

@@ -7,7 +7,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 // serverACMEClient speaks to a CA: signed messages (RFC 8555, section 6), each on a connection of its own. Go's
 // HTTP client would be a third of a MiB of the program for these few.
 type serverACMEClient struct {
+	dial      func(ctx context.Context, address string) (net.Conn, error)
 	key       *ecdsa.PrivateKey
 	directory struct{ NewNonce, NewAccount, NewOrder string } // RFC 8555, section 7.1.1
 	account   string                                          // its URL; "": not yet known
@@ -41,19 +41,23 @@ type serverACMEReply struct {
 	body   []byte
 }
 
-// after is how long to wait before asking again (RFC 8555, section 7.5.1).
+// after is how long the CA wants to be left alone (RFC 8555, sections 6.6 and 7.5.1): seconds, or a date. 0: it does not say.
 func (r *serverACMEReply) after() time.Duration {
-	seconds, err := strconv.Atoi(r.header.Get("Retry-After"))
-	if err != nil { // a date, or nothing
-		return time.Second
+	text := r.header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil {
+		return time.Duration(min(max(seconds, 0), int(serverACMEWaitMost/time.Second))) * time.Second
 	}
-	return time.Duration(min(max(seconds, 1), 60)) * time.Second
+	if at, err := http.ParseTime(text); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
 }
 
 // serverACMEProblem is a CA's word on what is wrong (RFC 7807).
 type serverACMEProblem struct {
 	Type, Detail string
 	Status       int
+	after        time.Duration // how long it wants to be left alone
 }
 
 func (e *serverACMEProblem) Error() string {
@@ -101,7 +105,7 @@ func (c *serverACMEClient) post(ctx context.Context, at string, message, out any
 			if json.Unmarshal(answer.body, problem) != nil { // no words; the status says it
 				problem.Type = "no problem document"
 			}
-			problem.Status = answer.status
+			problem.Status, problem.after = answer.status, answer.after()
 			if problem.Type == "urn:ietf:params:acme:error:badNonce" && try < serverACMETries {
 				continue
 			}
@@ -167,8 +171,7 @@ func (c *serverACMEClient) exchange(ctx context.Context, method, at string, body
 	}
 	ctx, cancel := context.WithTimeout(ctx, serverACMEWait)
 	defer cancel()
-	dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12}}
-	nc, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	nc, err := c.dial(ctx, net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return nil, err
 	}
@@ -182,17 +185,18 @@ func (c *serverACMEClient) exchange(ctx context.Context, method, at string, body
 	}
 	request.WriteString("\r\n")
 	request.Write(body)
+	fail := func(err error) error { return fmt.Errorf("asking the CA: %w", errors.Join(err, ctx.Err())) } // which may be why
 	if _, err := nc.Write(request.Bytes()); err != nil {
-		return nil, err
+		return nil, fail(err)
 	}
 	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(nc, serverACMEAnswer)), &http.Request{Method: method})
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA's answer: %w", errors.Join(err, ctx.Err()))
+		return nil, fail(err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("reading the CA's answer: %w", err)
+		return nil, fail(err)
 	}
 	c.nonce = response.Header.Get("Replay-Nonce")
 	return &serverACMEReply{response.StatusCode, response.Header, text}, nil

@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -36,7 +38,7 @@ type serverACMEChallenge struct {
 }
 
 // serverACMERegister makes the account, or finds it: the CA knows it by its key (RFC 8555, section 7.3).
-func serverACMERegister(ctx context.Context, dir string, needs *serverACMENeeds) (*serverACMEClient, error) {
+func serverACMERegister(ctx context.Context, dial func(context.Context, string) (net.Conn, error), dir string, needs *serverACMENeeds) (*serverACMEClient, error) {
 	if err := fileMakeAll(dir, 0o700); err != nil {
 		return nil, serverPathError("making", dir, err)
 	}
@@ -44,7 +46,7 @@ func serverACMERegister(ctx context.Context, dir string, needs *serverACMENeeds)
 	if err != nil {
 		return nil, err
 	}
-	c := &serverACMEClient{key: key}
+	c := &serverACMEClient{dial: dial, key: key}
 	if err := c.discover(ctx, needs.directory); err != nil {
 		return nil, err
 	}
@@ -56,7 +58,9 @@ func serverACMERegister(ctx context.Context, dir string, needs *serverACMENeeds)
 	if err != nil {
 		return nil, fmt.Errorf("becoming known to the CA: %w", err)
 	}
-	c.account = answer.header.Get("Location")
+	if c.account = answer.header.Get("Location"); c.account == "" {
+		return nil, errors.New("the CA does not say by which address it knows this box")
+	}
 	if answer.status == 200 && needs.email != "" { // known before, perhaps by another address; section 7.3.2
 		delete(account, "termsOfServiceAgreed")
 		if _, err := c.post(ctx, c.account, account, nil); err != nil {
@@ -102,41 +106,41 @@ func serverACMENewKey() (*ecdsa.PrivateKey, []byte, error) {
 	return key, der, nil
 }
 
-// order gets a certificate by one kind of challenge: its key and its chain in PEM (RFC 8555, section 7.4).
-func (a *serverACME) order(ctx context.Context, c *serverACMEClient, name, kind string) ([]byte, error) {
+// order gets a certificate by one kind of challenge: its key, and its chain in PEM (RFC 8555, section 7.4).
+func (a *serverACME) order(ctx context.Context, c *serverACMEClient, name, kind string) (key, chain []byte, err error) {
 	var order serverACMEOrder
 	identifier := map[string]string{"type": "dns", "value": name}
 	answer, err := c.post(ctx, c.directory.NewOrder, map[string]any{"identifiers": []any{identifier}}, &order)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	at := answer.header.Get("Location")
 	for _, authorization := range order.Authorizations {
 		if err := a.authorize(ctx, c, authorization, name, kind); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if order, err = c.wait(ctx, at, "ready", "valid"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	key, der, err := serverACMENewKey() // a new one each time
+	signer, key, err := serverACMENewKey() // a new one each time
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
+	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, signer)
 	if err != nil {
-		return nil, fmt.Errorf("asking for a signature: %w", err)
+		return nil, nil, fmt.Errorf("asking for a signature: %w", err)
 	}
 	if _, err := c.post(ctx, order.Finalize, map[string]string{"csr": serverACMEBase64(request)}, nil); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if order, err = c.wait(ctx, at, "valid"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if answer, err = c.post(ctx, order.Certificate, nil, nil); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return append(serverACMEEncode(der, nil), answer.body...), nil // section 9.1: PEM, the chain behind it
+	return key, answer.body, nil
 }
 
 // authorize shows the CA that a name leads to this box (RFC 8555, section 7.5).
@@ -166,9 +170,9 @@ func (a *serverACME) authorize(ctx context.Context, c *serverACMEClient, at, nam
 	return errors.New("the CA does not offer it")
 }
 
-// wait asks until something has one of some statuses. The CA says how often; a second is the least.
+// wait asks until something has one of some statuses. The CA says how often; else it is asked ever less often.
 func (c *serverACMEClient) wait(ctx context.Context, at string, statuses ...string) (order serverACMEOrder, err error) {
-	for {
+	for pause := time.Second; ; pause = min(pause+time.Second, serverACMEPoll) {
 		order = serverACMEOrder{}
 		answer, err := c.post(ctx, at, nil, &order)
 		if err != nil {
@@ -187,10 +191,12 @@ func (c *serverACMEClient) wait(ctx context.Context, at string, statuses ...stri
 		select {
 		case <-ctx.Done():
 			return order, ctx.Err()
-		case <-time.After(answer.after()):
+		case <-time.After(max(pause, answer.after())):
 		}
 	}
 }
+
+const serverACMEPoll = 10 * time.Second // between two questions of how it stands
 
 // serverACMELooked says that the CA has looked, and what it has found.
 type serverACMELooked struct{ order serverACMEOrder }
@@ -209,6 +215,10 @@ func (e serverACMELooked) Error() string {
 
 // answer puts the answer to a challenge where the CA looks.
 func (a *serverACME) answer(c *serverACMEClient, challenge serverACMEChallenge, name string) (withdraw func(), err error) {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	if challenge.Token == "" || strings.Trim(challenge.Token, letters) != "" { // RFC 8555, section 8.3
+		return nil, fmt.Errorf("%.100q is no token", challenge.Token)
+	}
 	text := challenge.Token + "." + c.thumbprint() // RFC 8555, section 8.1
 	if challenge.Type == serverACMEHTTP {
 		a.mu.Lock()

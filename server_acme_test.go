@@ -168,7 +168,7 @@ func TestServerACMENeeds(t *testing.T) {
 	now := began
 	a := serverOpenACME(t.TempDir(), serverTestClock(t, &now, t.TempDir()), logNew(io.Discard, 0))
 	must(t, a.use(serverACMENeeds{names: []string{"a.example.org", "b.example.org"}, directory: "https://127.0.0.1:1/"}))
-	a.failed["b.example.org"] = time.Now()
+	a.failed["b.example.org"] = serverACMEFailure{again: time.Now().Add(time.Hour)}
 	if got := a.missing(); !slices.Equal(got, []string{"a.example.org"}) {
 		t.Errorf("missing: %v", got)
 	}
