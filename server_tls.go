@@ -87,12 +87,17 @@ func (t *serverCerts) use(needs serverCertNeeds) error {
 			return err
 		}
 	}
-	if err := t.acme.use(needs.acme); err != nil {
+	oldSettings, oldFiles, oldRSA := t.settings, t.files, t.rsaLeaf
+	t.settings, t.files = needs, files
+	if err = t.prepare(); err == nil {
+		err = t.acme.use(needs.acme)
+	}
+	if err != nil {
+		t.settings, t.files, t.rsaLeaf = oldSettings, oldFiles, oldRSA
 		return err
 	}
-	t.files, t.looked = files, time.Now()
-	t.settings = needs
-	return t.prepare()
+	t.looked = time.Now()
+	return nil
 }
 
 // serverReadCert reads a certificate, and says in what way it cannot be used.

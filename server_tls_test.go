@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -433,4 +434,25 @@ func TestServerClockJumps(t *testing.T) {
 			t.Error("40 years back is believed after two days")
 		}
 	})
+}
+
+// A reload whose certificate cannot be written leaves all as it was.
+func TestServerCertReload(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	certs := serverOpenCerts(dir, serverTestClock(t, &now, dir), slog.New(slog.DiscardHandler))
+	defer certs.acme.end()
+	must(t, certs.use(serverCertNeeds{hostname: "pi.local", given: true}))
+	fault := func(step, path string) error {
+		if step == "write" && strings.HasPrefix(path, dir) {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	fileFault.Store(&fault)
+	err := certs.use(serverCertNeeds{hostname: "nas.local", given: true, acme: serverACMENeeds{names: []string{"nas.example.org"}}})
+	fileFault.Store(nil)
+	if !errors.Is(err, syscall.ENOSPC) || certs.settings.hostname != "pi.local" || len(certs.acme.needs.names) != 0 {
+		t.Errorf("%v, it is %+v", err, certs.settings)
+	}
 }
