@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -23,10 +24,11 @@ import (
 // On each network, for IPv4 and IPv6 apart:
 //
 //	probing --nobody answers--> ours: name, addresses and services are told
-//	       \--another program of this box answers--> its name, our services
-//	        \-another box answers--> nothing is told
+//	       \--another program of this box answers--> its name, our services --10 minutes--> probing
+//	        \-another box answers--> nothing is told --10 minutes--> probing
 //
-// Where two have told one name, since they could not hear each other before, the higher address keeps it.
+// Where two have told one name, since they could not hear each other before, the higher address keeps it. Who has lost
+// asks again, for the other may be gone, or it was never there: nobody knows who says what.
 //
 //	mdns_zone.go     the records, and which of them answer a question
 //	mdns_socket.go   the network
@@ -90,20 +92,45 @@ const (
 	mdnsProbeGap = 250 * time.Millisecond // between two probes
 	mdnsAgain    = time.Second            // between two announcements, and two tellings of one record
 	mdnsDefence  = 10 * time.Second       // between two tellings of a name that another has, too (RFC 6762, section 9)
+	mdnsAnew     = 10 * time.Minute       // until a name that another had is asked for again
 	mdnsPatience = 4                      // tries to send before it is logged
+	mdnsComplain = time.Hour              // between two complaints about answers that cannot be sent
 	mdnsPort     = 5353
 )
 
 // mdnsResponder answers on all networks. It is safe for concurrent use.
 type mdnsResponder struct {
 	mdnsSettings
-	own atomic.Pointer[[]netip.Addr] // on all interfaces
+	own  atomic.Pointer[[]netip.Addr] // on all interfaces
+	sent mdnsSent
 
 	mu     sync.Mutex // guards all below
 	links  map[string]*mdnsLink
 	timer  *time.Timer
 	closed bool
 	silent map[string]bool // interfaces that could not be opened, which was logged
+}
+
+// mdnsSent knows what was sent last, on all networks: it comes back, also by another interface in the same network.
+type mdnsSent struct {
+	mu   sync.Mutex // guards all below
+	last [64]uint64 // hashes
+	next int
+}
+
+var mdnsSeed = maphash.MakeSeed()
+
+func (s *mdnsSent) add(packet []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last[s.next] = maphash.Bytes(mdnsSeed, packet)
+	s.next = (s.next + 1) % len(s.last)
+}
+
+func (s *mdnsSent) has(packet []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.last[:], maphash.Bytes(mdnsSeed, packet))
 }
 
 // mdnsStart begins to answer.
@@ -181,6 +208,14 @@ func (r *mdnsResponder) look() {
 	}
 }
 
+// lost forgets a link that hears nothing any more, so that the next look opens it anew.
+func (r *mdnsResponder) lost(l *mdnsLink) {
+	r.mu.Lock()
+	maps.DeleteFunc(r.links, func(_ string, other *mdnsLink) bool { return other == l })
+	r.mu.Unlock()
+	l.end(false)
+}
+
 // mdnsLink is one network, by IPv4 or IPv6.
 type mdnsLink struct {
 	r      *mdnsResponder
@@ -192,11 +227,12 @@ type mdnsLink struct {
 	probing  int // probes that are still to be sent
 	announce int // likewise, announcements
 	timer    *time.Timer
+	foreign  bool                 // another has the name: it is asked for again
+	by       netip.Addr           // the box that had it last
 	failed   int                  // tries in a row that could not be sent
 	defended time.Time            // when the name was last told because another had it
 	told     map[string]time.Time // when records were last told to all
-	sent     [4][]byte            // what was sent last: it comes back
-	next     int
+	unsent   time.Time            // when it was last logged that an answer could not be sent
 	ended    bool
 }
 
@@ -209,9 +245,10 @@ func (r *mdnsResponder) open(i mdnsInterface, v6 bool) (*mdnsLink, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &mdnsLink{r: r, on: i, socket: socket, zone: zone, probing: mdnsProbes, announce: 2, told: map[string]time.Time{}}
+	l := &mdnsLink{r: r, on: i, socket: socket, zone: zone, told: map[string]time.Time{}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begin()
 	l.timer = time.AfterFunc(time.Duration(rand.Int64N(int64(mdnsProbeGap))), l.step)
 	go l.read()
 	return l, nil
@@ -221,6 +258,9 @@ func (r *mdnsResponder) open(i mdnsInterface, v6 bool) (*mdnsLink, error) {
 func (r *mdnsResponder) zone(i mdnsInterface, mine bool) (*mdnsZone, error) {
 	return mdnsMakeZone(r.host+".local.", mdnsInstance(r.host), mine, r.services, i.plain())
 }
+
+// begin is the state in which the name is asked for; l.mu is held.
+func (l *mdnsLink) begin() { l.probing, l.announce, l.foreign = mdnsProbes, 2, false }
 
 // step sends the next probe or announcement. What cannot be sent is tried again, ever later: an IPv6 address
 // may need a second until it can be used.
@@ -238,6 +278,16 @@ func (l *mdnsLink) step() {
 	case l.announce > 0 && len(l.zone.records) > 0:
 		left, gap = &l.announce, mdnsAgain
 		packet, err = l.zone.announcement(false)
+	case l.foreign:
+		zone, err := l.r.zone(l.on, true)
+		if err != nil {
+			logMDNS(l.r.log, "asking for the name again", err)
+			return
+		}
+		l.zone = zone
+		l.begin()
+		l.timer.Reset(0)
+		return
 	default:
 		return
 	}
@@ -250,15 +300,17 @@ func (l *mdnsLink) step() {
 		if l.failed++; l.failed == mdnsPatience {
 			logMDNS(l.r.log, "telling the network", err)
 		}
-		gap = min(mdnsAgain<<l.failed, mdnsLook)
+		gap = min(mdnsAgain<<min(l.failed, 10), mdnsLook)
+	}
+	if l.foreign && l.probing == 0 && l.announce == 0 {
+		gap = mdnsAnew
 	}
 	l.timer.Reset(gap)
 }
 
 // send sends to all; l.mu is held.
 func (l *mdnsLink) send(packet []byte) error {
-	l.sent[l.next] = packet
-	l.next = (l.next + 1) % len(l.sent)
+	l.r.sent.add(packet)
 	return l.socket.send(packet)
 }
 
@@ -284,8 +336,9 @@ func (l *mdnsLink) read() {
 			l.mu.Lock()
 			ended := l.ended
 			l.mu.Unlock()
-			if !ended { // until the interface comes back
+			if !ended {
 				logMDNS(l.r.log, "listening on "+l.on.name, err)
+				l.r.lost(l)
 			}
 			return
 		}
@@ -299,7 +352,7 @@ func (l *mdnsLink) read() {
 func (l *mdnsLink) hear(packet []byte, from netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended || slices.ContainsFunc(l.sent[:], func(own []byte) bool { return string(own) == string(packet) }) {
+	if l.ended || l.r.sent.has(packet) {
 		return
 	}
 	var m dnsmessage.Message
@@ -308,23 +361,24 @@ func (l *mdnsLink) hear(packet []byte, from netip.AddrPort) {
 	}
 	switch {
 	case m.Response && from.Port() == mdnsPort: // RFC 6762, section 6
-		l.compare(append(m.Answers, m.Additionals...))
+		l.compare(append(m.Answers, m.Additionals...), from.Addr().Unmap().WithZone(""))
 	case !m.Response && l.probing == 0:
-		if err := l.reply(&m, from); err != nil {
+		// Who asks may have made up an address to which nothing can be sent.
+		if err := l.reply(&m, from); err != nil && time.Since(l.unsent) >= mdnsComplain {
+			l.unsent = time.Now()
 			logMDNS(l.r.log, "answering "+from.String(), err)
 		}
 	}
 }
 
 // compare looks for somebody who is called as this box; l.mu is held.
-func (l *mdnsLink) compare(answers []dnsmessage.Resource) {
+func (l *mdnsLink) compare(answers []dnsmessage.Resource, from netip.Addr) {
 	addresses := mdnsAddressesOf(answers, l.zone.host)
 	own := *l.r.own.Load() // one network may be reached by two interfaces
 	if len(addresses) == 0 || len(l.zone.records) == 0 {
 		return
 	}
 	foreign := slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return slices.Contains(own, a) })
-	var err error
 	switch mine := len(l.zone.find(dnsmessage.Question{Name: dnsmessage.MustNewName(l.zone.host), Type: dnsmessage.TypeALL, Class: dnsmessage.ClassINET})) > 0; {
 	case len(foreign) == len(addresses) && l.probing == 0 && mine && l.wins(foreign[0]):
 		if now := time.Now(); now.Sub(l.defended) >= mdnsDefence {
@@ -332,13 +386,19 @@ func (l *mdnsLink) compare(answers []dnsmessage.Resource) {
 			l.timer.Reset(0)
 		}
 	case len(foreign) == len(addresses): // another box
-		logMDNSTaken(l.r.log, strings.TrimSuffix(l.zone.host, "."), foreign[0].String())
-		l.zone = &mdnsZone{host: l.zone.host}
-	case mine && l.probing > 0: // another program of this box was first
-		l.zone, err = l.r.zone(l.on, false)
-	}
-	if err != nil {
-		logMDNS(l.r.log, "another program tells this box's name", err)
+		if l.by != foreign[0] {
+			l.by = foreign[0]
+			logMDNSTaken(l.r.log, strings.TrimSuffix(l.zone.host, "."), l.by.String())
+		}
+		l.zone, l.probing, l.foreign = &mdnsZone{host: l.zone.host}, 0, true
+		l.timer.Reset(mdnsAnew)
+	case mine && l.probing > 0 && slices.Contains(own, from): // another program of this box was first
+		zone, err := l.r.zone(l.on, false)
+		if err != nil {
+			logMDNS(l.r.log, "another program tells this box's name", err)
+			return
+		}
+		l.zone, l.foreign = zone, true
 	}
 }
 

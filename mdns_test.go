@@ -97,6 +97,9 @@ func testMDNSWords(b []byte) string {
 	}
 	var words []string
 	for _, q := range m.Questions {
+		if q.Type == dnsmessage.TypeALL && q.Class&mdnsClassFlush != 0 {
+			words = append(words, "alone") // our socket would not hear the answer
+		}
 		words = append(words, fmt.Sprintf("?%s %s", q.Name, strings.TrimPrefix(q.Type.String(), "Type")))
 	}
 	for _, section := range [][]dnsmessage.Resource{m.Answers, m.Additionals} {
@@ -240,6 +243,25 @@ func TestMDNSTaken(t *testing.T) {
 				if !strings.Contains(log.String(), c.logged) || (c.logged == "") != (log.Len() == 0) {
 					t.Errorf("log: %s", &log)
 				}
+				// It is asked again, and taken when nobody answers any more. Who answers as before is not news.
+				time.Sleep(mdnsAnew - 10*time.Second)
+				for n := 0; !slices.Contains(other.heard(), "?pi.local. ALL"); n++ {
+					if time.Sleep(100 * time.Millisecond); n > 200 {
+						t.Fatal("it does not ask again")
+					}
+				}
+				must(t, other.send(answer))
+				time.Sleep(mdnsAnew / 2)
+				if said := strings.ReplaceAll(strings.Join(other.heard(), "\n"), testMDNSWords(answer), ""); strings.Contains(said, " A ") {
+					t.Errorf("ten minutes later it tells %s", said)
+				}
+				time.Sleep(mdnsAnew)
+				if said := strings.Join(other.heard(), "\n"); !strings.Contains(said, "!pi.local. A 192.168.1.5 120") {
+					t.Errorf("when the name is free, it tells %s", said)
+				}
+				if strings.Count(log.String(), "\n") > 1 {
+					t.Errorf("log: %s", &log)
+				}
 				box.close()
 			})
 		})
@@ -271,6 +293,102 @@ func TestMDNSBoth(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who says that this box's own address has the name, and is not this box, takes nothing from it.
+func TestMDNSSpoofed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &testMDNSWire{}
+		phone := wire.join("192.168.1.9:5353")
+		box := testMDNS(wire, slog.New(slog.DiscardHandler), "192.168.1.5/24")
+		defer box.close()
+		zone, err := mdnsMakeZone("pi.local.", "", true, nil, []netip.Addr{netip.MustParseAddr("192.168.1.5")})
+		must(t, err)
+		answer, err := zone.announcement(false)
+		must(t, err)
+		time.Sleep(300 * time.Millisecond)
+		must(t, phone.send(answer))
+		time.Sleep(5 * time.Second)
+		phone.heard()
+		must(t, phone.send(testMDNSQuery(t, "pi.local.", dnsmessage.TypeA, true)))
+		if got := phone.heard(); len(got) != 2 {
+			t.Errorf("it says %s", got)
+		}
+	})
+}
+
+// By cable and by radio in one network, the box hears itself, and each of the two tells its own address.
+func TestMDNSTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		wire := &testMDNSWire{}
+		phone := wire.join("192.168.1.9:5353")
+		box := mdnsStart(mdnsSettings{host: "pi", log: slog.New(slog.NewTextHandler(&log, nil)), network: mdnsNetwork{
+			interfaces: func() (list []mdnsInterface, err error) {
+				for i, addr := range []string{"192.168.1.5/24", "192.168.1.6/24"} {
+					list = append(list, mdnsInterface{name: fmt.Sprint("eth", i), index: i, addresses: []netip.Prefix{netip.MustParsePrefix(addr)}})
+				}
+				return list, nil
+			},
+			open: func(i mdnsInterface, v6 bool) (mdnsSocket, error) {
+				if i.index == 1 {
+					time.Sleep(mdnsProbeGap) // it is later by chance, too
+				}
+				return wire.join(i.addresses[0].Addr().String() + ":5353"), nil
+			}}})
+		defer box.close()
+		time.Sleep(5 * time.Second)
+		if said := strings.Join(phone.heard(), "\n"); !strings.Contains(said, "A 192.168.1.5 120") || !strings.Contains(said, "A 192.168.1.6 120") || log.Len() > 0 {
+			t.Errorf("it tells %s, log: %s", said, &log)
+		}
+	})
+}
+
+// testMDNSBad is a socket that sends nothing to one, or hears nothing any more.
+type testMDNSBad struct {
+	*testMDNSSocket
+	deaf bool
+}
+
+func (s testMDNSBad) sendTo([]byte, netip.AddrPort) error { return errors.New("permission denied") }
+
+func (s testMDNSBad) read(p []byte) (int, netip.AddrPort, error) {
+	if s.deaf {
+		return 0, netip.AddrPort{}, errors.New("network is down")
+	}
+	return s.testMDNSSocket.read(p)
+}
+
+// Made-up addresses do not fill the log, and a socket that fails is replaced.
+func TestMDNSBad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		wire := &testMDNSWire{}
+		phone := wire.join("192.168.1.9:5353")
+		opened := 0
+		box := mdnsStart(mdnsSettings{host: "pi", log: slog.New(slog.NewTextHandler(&log, nil)), network: mdnsNetwork{
+			interfaces: func() ([]mdnsInterface, error) {
+				return []mdnsInterface{{name: "eth0", index: 2, addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}}}, nil
+			},
+			open: func(i mdnsInterface, v6 bool) (mdnsSocket, error) {
+				opened++
+				return testMDNSBad{wire.join("192.168.1.5:5353"), opened == 1}, nil
+			}}})
+		defer box.close()
+		time.Sleep(mdnsLook + 5*time.Second)
+		synctest.Wait()
+		if opened != 2 || strings.Count(log.String(), "network is down") != 1 {
+			t.Errorf("it is opened %d times, log: %s", opened, &log)
+		}
+		for range 50 {
+			phone.heard()
+			must(t, phone.send(testMDNSQuery(t, "pi.local.", dnsmessage.TypeA, true)))
+		}
+		synctest.Wait()
+		if n := strings.Count(log.String(), "permission denied"); n != 1 {
+			t.Errorf("%d lines in the log", n)
+		}
+	})
 }
 
 // Networks come and go.

@@ -137,13 +137,17 @@ type mdnsReply struct {
 // reply gives what answers a query; nothing if that is not ours to answer.
 func (z *mdnsZone) reply(questions []dnsmessage.Question, known []dnsmessage.Resource) (r mdnsReply) {
 	r.alone = true
+	seen := map[*mdnsRecord]bool{} // a packet may ask the same a thousand times
 	for _, q := range questions {
 		found := z.find(q)
 		if len(found) > 0 && q.Class&mdnsClassFlush == 0 {
 			r.alone = false
 		}
 		for _, record := range found {
-			if !mdnsKnown(record, known) && !slices.Contains(r.answers, record) {
+			if seen[record] {
+				continue
+			}
+			if seen[record] = true; !mdnsKnown(record, known) {
 				r.answers, r.shared = append(r.answers, record), r.shared || !record.unique
 			}
 		}
@@ -274,13 +278,14 @@ func (z *mdnsZone) announcement(leaving bool) ([]byte, error) {
 	return m.Pack()
 }
 
-// probe asks whether anybody else is called so (RFC 6762, section 8.1).
+// probe asks whether anybody else is called so (RFC 6762, section 8.1). All are to hear the answer, although that section would
+// have it sent to us alone: our socket hears what is said to all.
 func (z *mdnsZone) probe() ([]byte, error) {
 	name, err := dnsmessage.NewName(z.host)
 	if err != nil {
 		return nil, err
 	}
-	m := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeALL, Class: dnsmessage.ClassINET | mdnsClassFlush}}}
+	m := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: name, Type: dnsmessage.TypeALL, Class: dnsmessage.ClassINET}}}
 	for i := range z.records {
 		if record := &z.records[i]; record.name == z.host && record.Header.Type != mdnsTypeNSEC {
 			resource := record.Resource
