@@ -69,10 +69,7 @@ func (s *server) firstWords(c *config, name, password string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Letterbox has made its first user. Type this into a mail program:\n\n")
 	fmt.Fprintf(&b, "    user name    %s\n    password     %s\n    mail address %s@%s\n", name, password, name, serverMailDomain(c))
-	host := c.hostname
-	if !strings.Contains(host, ".") {
-		host += ".local"
-	}
+	host := serverPageHost(c)
 	for _, line := range []struct {
 		what, secure, plain string
 		implicit, starttls  []string
@@ -104,7 +101,7 @@ func serverMailDomain(c *config) string {
 	if len(c.domains) > 0 {
 		return c.domains[0]
 	}
-	return c.hostname
+	return serverPageHost(c) // programs that look for their settings look there
 }
 
 // serverFirstPort is the port of the first address with one.

@@ -449,8 +449,10 @@ func TestServerReloadWithout(t *testing.T) {
 
 func TestServerFirstUser(t *testing.T) {
 	needLoopback(t)
-	for _, seen := range []bool{true, false} {
+	for hostname, host := range map[string]string{"pi.example.org": "pi.example.org", "pi": "pi.local"} {
+		seen := hostname == host
 		c := serverTestConfig(t.TempDir())
+		c.hostname = hostname
 		t.Setenv("SUDO_USER", "Carol")
 		var shown string
 		s, err := serverStart(serverSettings{config: c, log: slog.New(slog.DiscardHandler),
@@ -477,7 +479,7 @@ func TestServerFirstUser(t *testing.T) {
 		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("after the first login: %v", err)
 		}
-		for _, want := range []string{"carol@pi.example.org", "pi.example.org, port 0, SSL/TLS", "ca.pem", serverFingerprint(s.certs.own.cert)} {
+		for _, want := range []string{"carol@" + host + "\n", " " + host + ", port 0, SSL/TLS", "ca.pem", serverFingerprint(s.certs.own.cert)} {
 			if !strings.Contains(shown, want) {
 				t.Errorf("%q is not in:\n%s", want, shown)
 			}
