@@ -26,6 +26,26 @@ func (st *mailboxStore) hasMail(user string) bool {
 	return err == nil
 }
 
+// since is when a folder got its name: what is in it came there no earlier. Zero if nobody knows. A time that is still to come is of a
+// clock that was not right, and is made now.
+func (t *mailboxTree) since(folder string, now time.Time) (time.Time, error) {
+	path := filepath.Join(t.root, mailboxDir(folder))
+	since, err := maildirSince(path)
+	if err == nil && since.After(now) {
+		since, err = now, maildirSetSince(path, now)
+	}
+	return since, mailboxError(err)
+}
+
+// mailboxCheckSince is since, and changes nothing.
+func mailboxCheckSince(root, folder string, now time.Time) (time.Time, error) {
+	since, err := maildirSince(filepath.Join(root, mailboxDir(folder)))
+	if since.After(now) {
+		since = now
+	}
+	return since, err
+}
+
 // mailboxCheckFolders lists the folders in a user's directory, which need not be there, and makes none.
 func mailboxCheckFolders(root string) ([]mailboxFolder, error) {
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {

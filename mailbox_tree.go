@@ -419,7 +419,7 @@ func (t *mailboxTree) rename(from, to string) error {
 
 func (t *mailboxTree) renameAll(moves [][2]string) error {
 	for _, m := range moves {
-		if err := maildirRenameFolder(t.root, mailboxDir(m[0]), mailboxDir(m[1])); err != nil {
+		if err := maildirRenameFolder(t.root, mailboxDir(m[0]), mailboxDir(m[1]), t.st.now()); err != nil {
 			return mailboxError(err)
 		}
 		t.st.forget(filepath.Join(t.root, mailboxDir(m[0])))

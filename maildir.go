@@ -105,7 +105,7 @@ func maildirCreate(path string, root bool) error {
 	}
 	if !root {
 		// The file tells Courier and Maildir++ tools whose folder this is.
-		f, err := fileCreate(filepath.Join(path, "maildirfolder"), maildirFileMode)
+		f, err := fileCreate(filepath.Join(path, maildirFolderName), maildirFileMode)
 		if err == nil {
 			changed = true
 			err = f.Close()

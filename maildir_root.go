@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A user's root is the INBOX, and holds the other folders as directories with a
@@ -84,16 +86,59 @@ func maildirRemoveFolder(root, dir string) error {
 
 // maildirRenameFolder renames a folder, durably. Directory names as in
 // maildirFolders. fs.ErrExist if the new name is taken.
-func maildirRenameFolder(root, from, to string) error {
+func maildirRenameFolder(root, from, to string, now time.Time) error {
 	if _, err := os.Lstat(filepath.Join(root, to)); err == nil {
 		return fs.ErrExist
 	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if now.IsZero() {
+		now = maildirToCome
+	}
+	if err := maildirSetSince(filepath.Join(root, from), now); err != nil {
 		return err
 	}
 	if err := fileRename(filepath.Join(root, from), filepath.Join(root, to)); err != nil {
 		return err
 	}
 	return syncDir(root)
+}
+
+// maildirFolderName is the file that makes a directory a folder below a root. Its time is when the folder got its name.
+const maildirFolderName = "maildirfolder"
+
+// maildirToCome stands for a time that is not known, so that nothing seems older than it is. It fits into 32 bits.
+var maildirToCome = time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// maildirSince is when a folder got its name, zero if nothing says so.
+func maildirSince(path string) (time.Time, error) {
+	info, err := os.Stat(filepath.Join(path, maildirFolderName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	} else if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// maildirSetSince notes it, durably.
+func maildirSetSince(path string, at time.Time) error {
+	name := filepath.Join(path, maildirFolderName)
+	f, err := fileAppend(name)
+	if errors.Is(err, fs.ErrPermission) { // somebody else's, in a directory of ours
+		err = cmp.Or(os.Remove(name), fs.ErrNotExist)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = fileCreate(name, maildirFileMode)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.Chtimes(name, at, at); err != nil {
+		return err
+	}
+	return fileSync(f)
 }
 
 // The file subscriptions is Dovecot's, version 2: "V<TAB>2", an empty line, then

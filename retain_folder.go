@@ -42,20 +42,26 @@ func retainDays(rules map[string]int, f mailboxFolder) int {
 // retainExpired tells how many of a folder's first messages have expired, and when the next will have, as the time
 // it came in. UIDs ascend as messages come in, so what has expired is always the beginning: at gives the time of message i,
 // of n. That also dates the messages whose own time says nothing, from a clock that was not set or was ahead: they came
-// before the one behind them, and go with it.
-func retainExpired(n int, at func(i int) (time.Time, error), cut, now time.Time) (expired int, next time.Time, err error) {
+// before the one behind them, and go with it. Nothing came before since: a folder that was moved to where a rule holds comes there
+// with all that is in it.
+func retainExpired(n int, at func(i int) (time.Time, error), since, cut, now time.Time) (expired int, next time.Time, err error) {
 	for i := range n {
 		t, err := at(i)
-		switch {
-		case errors.Is(err, errMailboxExpunged):
-		case err != nil:
+		if errors.Is(err, errMailboxExpunged) {
+			continue
+		} else if err != nil {
 			return 0, next, err
-		case t.Before(retainEarliest) || t.After(now.Add(24*time.Hour)):
-		case t.After(cut):
-			return expired, t, nil
-		default:
-			expired = i + 1
 		}
+		if t.Before(retainEarliest) || t.After(now.Add(24*time.Hour)) {
+			continue
+		}
+		if t.Before(since) {
+			t = since
+		}
+		if t.After(cut) {
+			return expired, t, nil
+		}
+		expired = i + 1
 	}
 	return expired, next, nil
 }
@@ -104,8 +110,12 @@ func (r *retainer) folder(tree *mailboxTree, name string, days int, now time.Tim
 		return next, err
 	}
 	defer v.close()
+	since, err := tree.since(name, now)
+	if err != nil {
+		return next, err
+	}
 	uids := v.uids()
-	expired, next, err := retainExpired(len(uids), func(i int) (time.Time, error) { return v.saved(uids[i]) }, r.at.Add(-retainTime(days)), now)
+	expired, next, err := retainExpired(len(uids), func(i int) (time.Time, error) { return v.saved(uids[i]) }, since, r.at.Add(-retainTime(days)), now)
 	if err != nil {
 		return next, err
 	}
@@ -175,7 +185,11 @@ func retainCheck(root string, rules map[string]int, now time.Time) (would []reta
 		if err != nil {
 			return nil, fmt.Errorf("looking at the folder %s: %w", f.name, err)
 		}
-		expired, _, err := retainExpired(len(ages), func(i int) (time.Time, error) { return ages[i].at, nil }, now.Add(-retainTime(days)), now)
+		since, err := mailboxCheckSince(root, f.name, now)
+		if err != nil {
+			return nil, fmt.Errorf("looking at the folder %s: %w", f.name, err)
+		}
+		expired, _, err := retainExpired(len(ages), func(i int) (time.Time, error) { return ages[i].at, nil }, since, now.Add(-retainTime(days)), now)
 		if err != nil {
 			return nil, err
 		}

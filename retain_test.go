@@ -38,6 +38,9 @@ func testRetainNoted(at time.Time) string { return at.Format(time.RFC3339) + " 0
 // testRetainMail lays out a message for each time in cur/ of a folder, named as if it had come then.
 func testRetainMail(t *testing.T, tree *mailboxTree, folder, flags string, times ...time.Time) {
 	t.Helper()
+	if folder != "INBOX" { // it was there before
+		must(t, maildirSetSince(filepath.Join(tree.root, mailboxDir(folder)), retainEarliest))
+	}
 	for i, at := range times {
 		name := fmt.Sprintf("%d.M%d%s.a:2,%s", at.Unix(), i, flags, flags)
 		must(t, os.WriteFile(filepath.Join(tree.root, mailboxDir(folder), "cur", name), []byte("Subject: x\r\n\r\n"), 0o600))
@@ -85,7 +88,7 @@ func TestRetainExpired(t *testing.T) {
 			fmt.Sscan(ages[i], &days)
 			return testRetainNow.Add(-time.Duration(days) * testRetainDay), nil
 		}
-		expired, next, err := retainExpired(len(ages), at, testRetainNow.Add(-30*testRetainDay), testRetainNow)
+		expired, next, err := retainExpired(len(ages), at, time.Time{}, testRetainNow.Add(-30*testRetainDay), testRetainNow)
 		want := time.Time{}
 		if test.next > 0 {
 			want = testRetainNow.Add(-time.Duration(test.next) * testRetainDay)
@@ -95,7 +98,7 @@ func TestRetainExpired(t *testing.T) {
 		}
 	}
 	trouble := errors.New("trouble")
-	if n, _, err := retainExpired(1, func(int) (time.Time, error) { return time.Time{}, trouble }, testRetainNow, testRetainNow); n != 0 || err != trouble {
+	if n, _, err := retainExpired(1, func(int) (time.Time, error) { return time.Time{}, trouble }, time.Time{}, testRetainNow, testRetainNow); n != 0 || err != trouble {
 		t.Errorf("%d, %v", n, err)
 	}
 }
@@ -249,6 +252,37 @@ func TestRetainRemoves(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(st.root, "nobody")); err == nil {
 		t.Error("it made a Maildir for somebody who has no mail")
+	}
+}
+
+// A folder that is moved to where a rule holds has been there since it was moved, whatever the time of what is in it; also if the time was not
+// known then.
+func TestRetainMoved(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		kept := testRetainNoted(testRetainNow)
+		st := testStore(t, t.TempDir())
+		st.now = func() time.Time { return map[bool]time.Time{true: testRetainNow}[known] }
+		tree := testTree(t, st)
+		must(t, tree.create("Work/2025", ""))
+		must(t, tree.create("Trash/Other", ""))
+		testRetainMail(t, tree, "Work/2025", "S", testRetainNow.Add(-400*testRetainDay))
+		must(t, tree.rename("Work", "Trash/Work"))
+		clocks := &testRetainClocks{wall: testRetainNow, running: time.Unix(0, 0)}
+		r, _ := testRetainer(st, clocks, &kept)
+		plan := testRetainPlan(map[string]int{"Trash/*": 30})
+		for day := range 32 {
+			would, err := retainCheck(tree.root, plan.rules(""), clocks.wall)
+			if err != nil || len(would) > 0 != (day == 30) {
+				t.Errorf("day %d: %+v, %v", day, would, err)
+			}
+			r.run(plan)
+			if n := len(testFiles(t, tree, ".Trash.Work.2025/cur")); n != map[bool]int{true: 1}[day < 30] {
+				t.Fatalf("day %d: there are %d", day, n)
+			}
+			if day < 30 {
+				clocks.pass(testRetainDay)
+			}
+		}
 	}
 }
 

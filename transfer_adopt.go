@@ -338,7 +338,7 @@ func transferSideFile(name string) bool {
 	if strings.HasSuffix(name, ".lock") || strings.Contains(name, ".tmp") {
 		return false
 	}
-	for _, known := range []string{"dovecot-", "letterbox-", "maildirfolder", maildirSubscriptionsName, maildirCourierName} {
+	for _, known := range []string{"dovecot-", "letterbox-", maildirFolderName, maildirSubscriptionsName, maildirCourierName} {
 		if strings.HasPrefix(name, known) {
 			return true
 		}
