@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,13 +133,14 @@ func (x *transferExport) mbox(ctx context.Context, name string, to io.Writer) er
 // mboxTree writes folders as mbox files below a directory, as Thunderbird keeps them: what is below the folder
 // "Archive" lies in Archive.sbd. No file is overwritten.
 func (x *transferExport) mboxTree(ctx context.Context, names []string, dir string) error {
+	files := transferFileNames{}
 	for _, name := range names {
-		parts := strings.Split(name, "/")
+		parts := files.of(name)
 		path := dir
 		for _, part := range parts[:len(parts)-1] {
-			path = filepath.Join(path, transferFileName(part)+".sbd")
+			path = filepath.Join(path, part+".sbd")
 		}
-		path = filepath.Join(path, transferFileName(parts[len(parts)-1]))
+		path = filepath.Join(path, parts[len(parts)-1])
 		if err := transferWriteFile(path, func(w io.Writer) error { return x.mbox(ctx, name, w) }); err != nil {
 			return err
 		}
@@ -171,10 +173,14 @@ func transferWriteFile(path string, write func(w io.Writer) error) error {
 func transferWriteMbox(w *bufio.Writer, m *transferExported) error {
 	sender, _ := messageFieldOf(m.head, "Return-Path")
 	from := strings.Join(strings.Fields(strings.Trim(string(sender), "<> ")), "-")
-	if from == "" {
+	if from == "" || len(from) > 320 { // RFC 5321, section 4.5.3.1: none is longer; and who reads the file may take a long line for text
 		from = "MAILER-DAEMON"
 	}
-	fmt.Fprintf(w, "From %s %s\n", from, m.when.UTC().Format(time.ANSIC))
+	when := m.when.UTC()
+	if year := when.Year(); year < 1970 || year > 9999 { // a date that nobody reads would make it a part of the message before
+		when = time.Unix(0, 0).UTC()
+	}
+	fmt.Fprintf(w, "From %s %s\n", from, when.Format(time.ANSIC))
 	r := bufio.NewReaderSize(m.text, transferMboxLine)
 	header, begins, cr, last := true, true, false, byte(0)
 	for {
@@ -251,13 +257,9 @@ func transferWriteStatus(w *bufio.Writer, m *transferExported) {
 
 // zip writes folders as a zip archive of .eml files, byte by byte as they are on the disk.
 func (x *transferExport) zip(ctx context.Context, names []string, to io.Writer) error {
-	z := zip.NewWriter(to)
+	z, files := zip.NewWriter(to), transferFileNames{}
 	for _, name := range names {
-		parts := strings.Split(name, "/")
-		for i := range parts {
-			parts[i] = transferFileName(parts[i])
-		}
-		dir := strings.Join(parts, "/") + "/"
+		dir := strings.Join(files.of(name), "/") + "/"
 		if _, err := z.CreateHeader(&zip.FileHeader{Name: dir}); err != nil {
 			return err
 		}
@@ -275,6 +277,33 @@ func (x *transferExport) zip(ctx context.Context, names []string, to io.Writer) 
 		}
 	}
 	return z.Close()
+}
+
+// transferFileNames are the names that folders have got as files or directories: no two the same, not even where upper and
+// lower case are.
+type transferFileNames map[string]string // the folder, by what a system sees that knows no case
+
+// of gives the path of a folder, each of its parts as it was given before.
+func (names transferFileNames) of(folder string) (parts []string) {
+	path := ""
+	for end := 0; end < len(folder); end++ {
+		begin := end
+		for end < len(folder) && folder[end] != '/' {
+			end++
+		}
+		name := cmp.Or(transferFileName(folder[begin:end]), "_")
+		part := name
+		for n := 2; ; n++ {
+			key := strings.ToLower(path + "/" + part)
+			if owner, taken := names[key]; !taken || owner == folder[:end] {
+				names[key] = folder[:end]
+				break
+			}
+			part = fmt.Sprintf("%s_%d", name, n)
+		}
+		parts, path = append(parts, part), path+"/"+part
+	}
+	return parts
 }
 
 // transferFileName makes a text a file's name on any system.

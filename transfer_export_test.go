@@ -107,6 +107,45 @@ func TestTransferMboxTree(t *testing.T) {
 	testWantContents(t, testTree(t, other), testContents(t, tree)...)
 }
 
+// Folders whose names would be one file's get different files, and messages with odd dates and senders stay messages.
+func TestTransferExportOdd(t *testing.T) {
+	st := testStore(t, t.TempDir())
+	tree := testTree(t, st)
+	long := strings.Repeat("x", 90)
+	for i, name := range []string{" ", "a", "A", "a:b", "a?b", "A?B/c", "a?b/c", " /c", long + "1", long + "2"} {
+		must(t, tree.create(name, ""))
+		testDeliver(t, tree, name, testMail(i))
+	}
+	testDeliver(t, tree, "INBOX", "Return-Path: <"+long+long+long+long+">\r\nSubject: 1\r\n\r\n", "Subject: 2\r\n\r\n")
+	v := testView(t, tree, "INBOX")
+	for _, name := range testFiles(t, tree, "cur") {
+		must(t, os.Chtimes(filepath.Join(tree.root, "cur", name), time.Unix(-1e8, 0), time.Unix(-1e8, 0)))
+	}
+	v.close()
+	tree = testTree(t, testStore(t, st.root))
+	x, dir := testExport(tree), t.TempDir()
+	names, err := x.names("")
+	must(t, err)
+	must(t, x.mboxTree(context.Background(), names, dir))
+	var file bytes.Buffer
+	must(t, x.zip(context.Background(), names, &file))
+	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	must(t, err)
+	seen := map[string]bool{}
+	for _, entry := range z.File {
+		if key := strings.ToLower(entry.Name); seen[key] || !filepath.IsLocal(entry.Name) {
+			t.Errorf("%q is there twice, or leads out", entry.Name)
+		} else {
+			seen[key] = true
+		}
+	}
+	other := testStore(t, t.TempDir())
+	testImport(t, testJob(other), dir, 12, 0)
+	if got := testContents(t, testTree(t, other)); len(got) != 12 {
+		t.Errorf("there is:\n%s", strings.Join(got, "\n"))
+	}
+}
+
 // testBackup makes a snapshot and gives its directory.
 func testBackup(t testing.TB, mail, dir string, keep int) string {
 	t.Helper()
