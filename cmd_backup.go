@@ -47,7 +47,7 @@ func cmdBackup(line *cmdLine) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	progress := newCmdProgress(line.stderr)
-	b := &transferBackup{mail: mail, dir: dir, files: cmdBackupFiles(c), now: time.Now(), keep: line.transfer.keep, tell: progress.tell}
+	b := &transferBackup{mail: mail, dir: dir, files: cmdBackupFiles(c), now: time.Now(), keep: line.transfer.keep, tell: progress.tell, failed: progress.failed}
 	name, err := b.run(ctx)
 	progress.clear()
 	if errors.Is(err, fs.ErrPermission) {
@@ -55,10 +55,20 @@ func cmdBackup(line *cmdLine) error {
 	} else if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(line.stdout, "snapshot %s: %s of %s, %d of them linked, %s copied\n", filepath.Join(dir, name), cmdMessages(b.counts.imported),
-		cmdUsers(len(b.counts.folders)), b.counts.skipped, cmdSize(b.counts.bytes))
+	notRead := ""
+	if b.counts.failed > 0 {
+		notRead = fmt.Sprintf("; not read: %d", b.counts.failed)
+	}
+	_, err = fmt.Fprintf(line.stdout, "snapshot %s: %s of %s, %d of them linked, %s copied%s\n", filepath.Join(dir, name), cmdMessages(b.counts.imported),
+		cmdUsers(len(b.counts.folders)), b.counts.skipped, cmdSize(b.counts.bytes), notRead)
+	if err == nil && b.later != "" {
+		_, err = fmt.Fprintf(line.stderr, "note: by its name, the snapshot %s was made later than this one. The clock was wrong then, or is now. Restore takes that one for the last: rename or remove it\n", b.later)
+	}
 	if err == nil && b.same && b.counts.imported > 0 {
 		_, err = fmt.Fprintln(line.stderr, "note: the snapshot is on the same disk as the mail. It helps against mistakes, not against a broken disk")
+	}
+	if err == nil && b.counts.failed > 0 {
+		return errCmdFindings
 	}
 	return err
 }

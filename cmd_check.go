@@ -86,6 +86,9 @@ func (k *cmdChecking) box(c *config) {
 	for _, user := range users {
 		k.maildirs(user, filepath.Join(c.storage.path, user))
 		k.quota(c, user)
+		if len(users) > 1 {
+			k.shadow(c, user)
+		}
 	}
 	k.retention(c, users)
 }
@@ -286,6 +289,20 @@ func (k *cmdChecking) maildirs(user, root string) {
 	}
 	if k.findings == before {
 		k.ok("mail of %s: %d folders, %d messages", user, len(folders)+1, messages)
+	}
+}
+
+// shadow tells who sees no folders of others for an own one that is called as those are.
+func (k *cmdChecking) shadow(c *config, user string) {
+	if c.imap.shared == "" || c.imap.prefix != "" {
+		return
+	}
+	shadowed, err := mailboxShadowed(filepath.Join(c.storage.path, user), c.imap.shared)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		k.report(err)
+	} else if shadowed {
+		k.found("rename it in a mail program, or set another word in [imap] shared; its mail is served all the same",
+			"%s has an own folder %s, and so sees no folders that others share", user, c.imap.shared)
 	}
 }
 

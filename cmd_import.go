@@ -113,13 +113,12 @@ func (l *cmdLine) runImport(c *config, job *transferJob, source transferSource) 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	progress := newCmdProgress(l.stderr)
-	job.tell = progress.tell
-	job.failed = func(what string, err error) {
-		progress.clear()
-		fmt.Fprintf(l.stderr, "not read: %s: %v\n", what, err)
-	}
+	job.tell, job.failed = progress.tell, progress.failed
 	counts, err := job.run(ctx, source)
 	progress.clear()
+	if err != nil {
+		err = cmdPlain{err}
+	}
 	if _, writeErr := fmt.Fprintln(l.stdout, cmdImported(job.user, counts)); err == nil {
 		err = writeErr
 	}
@@ -175,14 +174,26 @@ func (l *cmdLine) transferUser() (c *config, user string, err error) {
 		return nil, "", err
 	}
 	if !slices.Contains(users, user) {
-		return nil, "", fmt.Errorf("there is no user %s in %s\nhint: letterbox user add %s", user, c.storage.users, user)
+		return c, user, cmdNoUser{user, c.storage.users}
 	}
 	return c, user, cmdIsOwner(c)
 }
 
+// cmdNoUser is about a user who is not there.
+type cmdNoUser struct{ user, file string }
+
+func (e cmdNoUser) Error() string {
+	return fmt.Sprintf("there is no user %s in %s\nhint: letterbox user add %s", e.user, e.file, e.user)
+}
+
 // cmdIsOwner refuses to make files that the server could not read.
 func cmdIsOwner(c *config) error {
-	info, err := os.Stat(c.storage.path)
+	path := c.storage.path
+	info, err := os.Stat(path)
+	for errors.Is(err, os.ErrNotExist) && os.Getuid() == 0 && filepath.Dir(path) != path { // only root could make it where the server's user could not
+		path = filepath.Dir(path)
+		info, err = os.Stat(path)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
@@ -192,8 +203,8 @@ func cmdIsOwner(c *config) error {
 	if !ok || int(stat.Uid) == os.Getuid() {
 		return nil
 	}
-	return fmt.Errorf("the mail in %s belongs to user id %d, and this is user id %d\nhint: run it as that user: sudo -u '#%d' letterbox, and the rest of the line",
-		c.storage.path, stat.Uid, os.Getuid(), stat.Uid)
+	return fmt.Errorf("%s, where the mail is, belongs to user id %d, and this is user id %d\nhint: run it as that user: sudo -u '#%d' letterbox, and the rest of the line",
+		path, stat.Uid, os.Getuid(), stat.Uid)
 }
 
 // cmdImported says what an import has done.
@@ -248,8 +259,22 @@ func cmdLimits(limits mailboxQuota) string {
 	return strings.Join(parts, ", ")
 }
 
+// cmdPlain is an error with the words of others in it, a server's or a file's name: a terminal would obey some.
+type cmdPlain struct{ error }
+
+func (e cmdPlain) Error() string {
+	lines := strings.Split(e.error.Error(), "\n")
+	for i := range lines {
+		lines[i] = transferPlain(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (e cmdPlain) Unwrap() error { return e.error }
+
 // cmdProgress is a bar on a terminal, and nothing elsewhere.
 type cmdProgress struct {
+	all   io.Writer // for what has to be said anywhere
 	w     io.Writer // nil: nobody looks on
 	shown time.Time
 	width int // of what stands there
@@ -263,9 +288,15 @@ const (
 func newCmdProgress(w io.Writer) *cmdProgress {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return &cmdProgress{}
+		return &cmdProgress{all: w}
 	}
-	return &cmdProgress{w: f}
+	return &cmdProgress{all: w, w: f}
+}
+
+// failed tells what could not be read.
+func (p *cmdProgress) failed(what string, err error) {
+	p.clear()
+	fmt.Fprintf(p.all, "not read: %s: %v\n", transferPlain(what), cmdPlain{err})
 }
 
 func (p *cmdProgress) tell(n *transferCounts) {
@@ -285,7 +316,7 @@ func cmdProgressLine(n *transferCounts) string {
 		full := int(part * cmdProgressBar)
 		bar = fmt.Sprintf("[%s%s] %3d%% ", strings.Repeat("#", full), strings.Repeat(".", cmdProgressBar-full), int(part*100))
 	}
-	text := fmt.Sprintf("%s%d new, %d there already  %s", bar, n.imported, n.skipped, n.folder)
+	text := fmt.Sprintf("%s%d new, %d there already  %s", bar, n.imported, n.skipped, transferPlain(n.folder))
 	return string([]rune(text)[:min(len([]rune(text)), 78)])
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -41,7 +42,9 @@ func cmdRestore(line *cmdLine) error {
 		return err
 	}
 	c, user, err := line.transferUser()
-	if err != nil {
+	if errors.As(err, new(cmdNoUser)) {
+		return cmdRestoreNoUser(c, user, snapshot)
+	} else if err != nil {
 		return err
 	}
 	source := &transferMaildir{flat: t.to != ""}
@@ -70,6 +73,16 @@ func cmdRestore(line *cmdLine) error {
 		job.want = match.want
 	}
 	return line.runImport(c, job, source)
+}
+
+// cmdRestoreNoUser says how to get back a user, whom a restore does not bring: what is in the users file now counts.
+func cmdRestoreNoUser(c *config, user, snapshot string) error {
+	old := filepath.Join(snapshot, "users")
+	hint := "letterbox user add " + user
+	if users, err := authList(old); err == nil && slices.Contains(users, user) {
+		hint += fmt.Sprintf(", or, with the old passwords, add the line that begins with %s: in %s to %s", user, old, c.storage.users)
+	}
+	return fmt.Errorf("a restore brings back mail, and there is no user %s in %s\nhint: first %s", user, c.storage.users, hint)
 }
 
 // cmdRestoreSnapshots tells what there is.

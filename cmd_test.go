@@ -474,7 +474,7 @@ func TestCmdTransfer(t *testing.T) {
 		{"restore DIR/backup", 0, "Z  alice\n"},
 		{"restore", 2, "restore takes the directory"},
 		{"restore -list DIR/backup", 2, "whose mail?"},
-		{"restore -user carol DIR/backup", 1, "there is no user carol"},
+		{"restore -user carol DIR/backup", 1, "hint: first letterbox user add carol\n"},
 		{"restore -user alice -snapshot 2000-01-01T00-00-00Z DIR/backup", 1, "hint: letterbox restore"},
 		{"restore -user alice -list DIR/backup", 0, "2026-03-02 10:00:01  Bills  c@d  another bìll?  <2@x>\n"},
 		{"restore -user alice -list -folder None DIR/backup", 1, "None in"},
@@ -486,6 +486,9 @@ func TestCmdTransfer(t *testing.T) {
 		{"restore -user alice -message <2@x> -to Restored DIR/backup", 0, "imported 1 message, 73 bytes, into 1 folder of alice\n"},
 		{"restore -user alice -message b -all DIR/backup", 0, "there already: 2"},
 		{"gone alice", 0, ""},
+		{"user del alice", 0, ""},
+		{"restore -user alice DIR/backup", 1, "letterbox: a restore brings back mail, and there is no user alice in DIR/data/users\nhint: first letterbox user add alice, or, with the old passwords, add the line that begins with alice: in DIR/backup/"},
+		{"user add alice", 0, ""},
 		{"restore -user alice DIR/backup", 0, "imported 2 messages, 0 bytes, into 1 folder of alice; mail programs that knew it elsewhere download nothing again\n"},
 	} {
 		if pattern, ok := strings.CutPrefix(step.args, "gone "); ok {
@@ -493,8 +496,8 @@ func TestCmdTransfer(t *testing.T) {
 			continue
 		}
 		args := strings.Fields(strings.ReplaceAll(step.args, "DIR", dir))
-		code, said := cmdTest(t, "", append(args, "-config", path)...)
-		if code != step.code || !strings.Contains(said, step.said) {
+		code, said := cmdTest(t, "secret\n", append(args, "-config", path)...)
+		if code != step.code || !strings.Contains(said, strings.ReplaceAll(step.said, "DIR", dir)) {
 			t.Errorf("%s: exit code %d, want %d with %q:\n%s", step.args, code, step.code, step.said, said)
 		}
 		if rest, ok := strings.CutPrefix(said, "snapshot "); ok {
@@ -515,6 +518,36 @@ func TestCmdTransfer(t *testing.T) {
 	}
 	if out, err := os.ReadFile(filepath.Join(dir, "out")); err != nil || !strings.HasSuffix(string(out), "X-Keywords: \n\n") {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// What others have called their files and folders does not reach the terminal as it is.
+func TestCmdPlain(t *testing.T) {
+	var out bytes.Buffer
+	newCmdProgress(&out).failed("a\x1b[2J/b", fmt.Errorf("open a\x1b[2J: %w", os.ErrPermission))
+	if got := out.String(); got != "not read: a?[2J/b: open a?[2J: permission denied\n" {
+		t.Errorf("%q", got)
+	}
+	if got := cmdProgressLine(&transferCounts{folder: "a\x1b]b"}); !strings.HasSuffix(got, "a?]b") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Who has an own folder called as the others' are is told of it; where it hides nothing, not.
+func TestCmdCheckShadow(t *testing.T) {
+	for imap, findings := range map[string]int{"": 2, "shared = \"Others\"": 0, "shared = \"\"": 0, "prefix = \"INBOX.\"\nseparator = \".\"": 0} {
+		path := cmdTestConfig(t, "[imap]\n"+imap+"\n")
+		mail := filepath.Join(filepath.Dir(path), "data/mail")
+		testLayOut(t, mail, map[string]string{"alice/cur/": "", "alice/.Shared/cur/": "", "bob/cur/": "", "bob/.Shared.x/cur/": "", "carol/cur/": "", "carol/.Sharedx/cur/": ""})
+		for _, user := range []string{"alice", "bob", "carol"} {
+			if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, user); code != 0 {
+				t.Fatal(said)
+			}
+			_, said := cmdTest(t, "", "check", "-config", path)
+			if n := strings.Count(said, "has an own folder Shared, and so sees no folders that others share\nhint: rename it"); user == "alice" && n > 0 || user == "carol" && n != findings {
+				t.Errorf("%s: %d, want %d:\n%s", imap, n, findings, said)
+			}
+		}
 	}
 }
 

@@ -68,6 +68,11 @@ func (t *mailboxTree) hasCalled(name string) (bool, error) {
 	}), err
 }
 
+// mailboxShadowed is hasCalled for the mail in a directory.
+func mailboxShadowed(root, name string) (bool, error) {
+	return (&mailboxTree{root: root}).hasCalled(name)
+}
+
 // treeOf gives the folders of a user without making any. errMailboxNotFound if there are none.
 func (st *mailboxStore) treeOf(user string) (*mailboxTree, error) {
 	root := filepath.Join(st.root, user)

@@ -51,12 +51,16 @@ type transferBackup struct {
 	keep  int // snapshots that stay, 0: all
 	tell  func(c *transferCounts)
 
+	failed func(what string, err error)
+
 	counts transferCounts // imported: all messages; skipped: those that needed no copy
-	into   string         // NAME.incomplete
-	before string         // the last snapshot, "" if there is none
-	same   bool           // messages can be linked from where they are
-	fd     *os.File       // into: see fileSyncMany
-	copies []string       // not yet synced
+	later  string         // a snapshot that seems to have been made later than this one; "" if there is none
+	unread map[string]bool
+	into   string   // NAME.incomplete
+	before string   // the last snapshot, "" if there is none
+	same   bool     // messages can be linked from where they are
+	fd     *os.File // into: see fileSyncMany
+	copies []string // not yet synced
 }
 
 // transferSnapshots gives the names of the complete snapshots, the oldest first.
@@ -111,6 +115,9 @@ func (b *transferBackup) run(ctx context.Context) (name string, err error) {
 	name = b.now.UTC().Format("2006-01-02T15-04-05Z")
 	for n := 2; slices.Contains(names, name); n++ { // two in a second
 		name = fmt.Sprintf("%s-%d", b.now.UTC().Format("2006-01-02T15-04-05Z"), n)
+	}
+	if n := len(names); n > 0 && names[n-1][:20] > name[:20] { // the clock was ahead then, or is behind now
+		b.later = names[n-1]
 	}
 	b.into = filepath.Join(b.dir, name+transferIncomplete)
 	if err := b.fill(ctx); err != nil {
@@ -170,7 +177,7 @@ func (b *transferBackup) fill(ctx context.Context) error {
 		return err
 	}
 	defer b.fd.Close()
-	b.same = true
+	b.same, b.unread = true, map[string]bool{}
 	users, err := os.ReadDir(b.mail)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -261,7 +268,9 @@ func (b *transferBackup) folder(ctx context.Context, from *maildir, into string,
 	}
 	if held {
 		lock, err := from.lockUidlist()
-		if err != nil {
+		if _, gone := os.Stat(from.path); errors.Is(gone, fs.ErrNotExist) {
+			return nil // deleted meanwhile
+		} else if err != nil {
 			return err
 		}
 		defer lock.unlock()
@@ -296,9 +305,17 @@ func (b *transferBackup) folder(ctx context.Context, from *maildir, into string,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		var unreadable transferUnreadable
 		switch err := b.message(from, to, old, m); {
 		case errors.Is(err, fs.ErrNotExist):
 			continue // renamed or gone: the next round tells
+		case errors.As(err, &unreadable): // a bad spot of the disk must not keep all else from being saved
+			if !b.unread[unreadable.path] {
+				b.unread[unreadable.path] = true
+				b.counts.failed++
+				b.failed(unreadable.path, unreadable.error)
+			}
+			continue
 		case err != nil:
 			return err
 		}

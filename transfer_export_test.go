@@ -347,3 +347,45 @@ func TestTransferBackupUIDs(t *testing.T) {
 		}
 	}
 }
+
+// A message that cannot be read does not keep the others from being saved, nor one that was saved before from staying; and a snapshot of a clock that was
+// ahead is told of.
+func TestTransferBackupUnreadable(t *testing.T) {
+	st, dir := testStore(t, t.TempDir()), t.TempDir()
+	tree := testTree(t, st)
+	testDeliver(t, tree, "INBOX", testMail(1), testMail(2))
+	files := testFiles(t, tree, "new")
+	bad := func(step, path string) error {
+		if step == "link" && strings.HasPrefix(path, dir) && !strings.Contains(path, "Z-2") {
+			return syscall.EXDEV
+		}
+		if step == "open" && strings.HasSuffix(path, files[0]) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	fileFault.Store(&bad)
+	defer fileFault.Store(nil)
+	for i, want := range []transferCounts{{imported: 1, failed: 1}, {imported: 2}} {
+		var failed []string
+		b := &transferBackup{mail: st.root, dir: dir, now: time.Unix(1772445600, 0), tell: func(*transferCounts) {}, failed: func(what string, err error) { failed = append(failed, what) }}
+		_, err := b.run(context.Background())
+		if err != nil || b.counts.imported != want.imported || b.counts.failed != want.failed || len(failed) != want.failed || b.later != "" {
+			t.Errorf("%d: %+v, %q, %q: %v", i, b.counts, failed, b.later, err)
+		}
+	}
+	fileFault.Store(nil)
+	b := &transferBackup{mail: st.root, dir: dir, now: time.Unix(1772445600-1, 0), tell: func(*transferCounts) {}}
+	if _, err := b.run(context.Background()); err != nil || b.later != "2026-03-02T10-00-00Z-2" {
+		t.Errorf("%q, %v", b.later, err)
+	}
+}
+
+// A folder that is deleted while it is looked at does not end the backup.
+func TestTransferBackupGone(t *testing.T) {
+	st := testStore(t, t.TempDir())
+	b := &transferBackup{into: t.TempDir(), unread: map[string]bool{}, tell: func(*transferCounts) {}}
+	if err := b.folder(context.Background(), &maildir{path: filepath.Join(st.root, "alice/.Gone")}, filepath.Join(b.into, "mail/alice/.Gone"), true); err != nil {
+		t.Error(err)
+	}
+}

@@ -47,15 +47,19 @@ func (f *transferMatch) want(m *transferMessage) bool {
 func transferDescribe(folder string, date time.Time, head []byte) *transferFound {
 	field := func(name string) string {
 		value, _ := messageFieldOf(head, name)
-		text := strings.Join(strings.Fields(messageDecodeHeader(value)), " ")
-		return strings.Map(func(r rune) rune {
-			if r < ' ' || r >= 0x7f && r < 0xa0 { // a terminal would obey it
-				return '?'
-			}
-			return r
-		}, text)
+		return transferPlain(strings.Join(strings.Fields(messageDecodeHeader(value)), " "))
 	}
 	return &transferFound{folder, field("From"), field("Subject"), field("Message-ID"), date}
+}
+
+// transferPlain is a text without what a terminal would obey.
+func transferPlain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // transferUserIn gives a user's Maildir in a snapshot.
