@@ -218,6 +218,9 @@ func (a *auth) enter(remote netip.Addr, user, password string, apps bool) (name,
 	if app, err = a.checkOnce(proof, func() (string, error) { return a.check(try) }); err != nil {
 		return "", "", err
 	}
+	if now, err := a.user(name); err == nil && now.standing(app) != u.standing(app) { // changed while the check waited
+		return "", "", errAuthFailed
+	}
 	a.remember(name, authSuccess{proof, app})
 	a.removeFirstLogin(password)
 	return name, app, nil

@@ -205,27 +205,28 @@ func (a *auth) apps(user string) ([]authApp, error) {
 // stays gives a function that tells whether a login still counts: the user is there and not locked, and has the password, or the
 // app password, of then. While the users file cannot be read it tells so of all.
 func (a *auth) stays(user, app string) func() bool {
-	was, _ := a.standing(user, app)
+	u, _ := a.user(user) // none, if it cannot be told who has just logged in
+	was := u.standing(app)
 	return func() bool {
-		is, err := a.standing(user, app)
+		u, err := a.user(user)
+		is := u.standing(app)
 		return err != nil || is != "" && is == was
 	}
 }
 
-// standing is something that changes with what a login of the user stands on; "" if none would count.
-func (a *auth) standing(user, app string) (string, error) {
-	u, err := a.user(user)
-	if err != nil || u == nil || u.locked {
-		return "", err
+// standing is something that changes with what a login of the user stands on; "" if none counts.
+func (u *authUser) standing(app string) string {
+	if u == nil || u.locked {
+		return ""
 	}
 	if app == "" {
-		return "own " + u.hash, nil
+		return "own " + u.hash
 	}
 	i := slices.IndexFunc(u.apps, func(known authApp) bool { return known.name == app })
 	if i < 0 {
-		return "", nil
+		return ""
 	}
-	return "app " + string(u.apps[i].keys.stored), nil
+	return "app " + string(u.apps[i].keys.stored)
 }
 
 // passwordStamp is something that changes when the user's password does; "" if there is no such

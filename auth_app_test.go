@@ -263,3 +263,49 @@ func TestLoginTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// A login that was under way when the password changed is none: one that had to wait, and one of SCRAM whose client lets
+// time pass before its last word.
+func TestLoginOvertaken(t *testing.T) {
+	remote := netip.MustParseAddr("192.168.1.7")
+	synctest.Test(t, func(t *testing.T) {
+		a := testAuth(t, "alice")
+		for i := range authFreeFailures + 4 {
+			if _, _, err := a.login(remote, "alice", fmt.Sprint("guess ", i)); !errors.Is(err, errAuthFailed) {
+				t.Fatal(err)
+			}
+		}
+		told := make(chan error)
+		go func() {
+			_, _, err := a.login(remote, "alice", "secret")
+			told <- err
+		}()
+		synctest.Wait() // it has to
+		must(t, a.setPassword("alice", "another one"))
+		if err := <-told; !errors.Is(err, errAuthFailed) {
+			t.Errorf("the old password, when its turn came: %v", err)
+		}
+	})
+	for _, change := range []func(a *auth) error{func(*auth) error { return nil },
+		func(a *auth) error { return a.setPassword("alice", "a third one") }} {
+		a := testAuth(t, "alice")
+		must(t, a.setPassword("alice", "another one"))
+		c := testScramClient{user: "alice", password: "another one", flag: "n"}
+		_, message, _ := c.Start()
+		x := a.exchange("SCRAM-SHA-256", authClient{remote: remote})
+		for range 2 {
+			challenge, err := x.next(message)
+			must(t, err)
+			message, err = c.Next(challenge)
+			must(t, err)
+		}
+		before, _ := a.user("alice")
+		must(t, change(a))
+		after, err := a.user("alice")
+		must(t, err)
+		stays := before.hash == after.hash
+		if _, err := x.next(message); stays != (err == nil) || !stays && !errors.Is(err, errAuthFailed) || stays != (x.name == "alice") {
+			t.Errorf("%q, %v, and the password is the same: %v", x.name, err, stays)
+		}
+	}
+}

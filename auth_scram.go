@@ -108,6 +108,7 @@ type authScramExchange struct {
 	nonce   string
 	said    string // client-first-message-bare, and server-first-message
 	app     string // the app password that was used; "": the user's own
+	stays   func() bool
 }
 
 // errAuthScram is a message that is none of SCRAM's.
@@ -131,6 +132,9 @@ func (a *auth) beginScram(c authClient, plus bool) *authExchange {
 			x.step = func(empty []byte) ([]byte, error) {
 				if len(empty) > 0 {
 					return nil, fmt.Errorf("%w: nothing was left to say", errAuthScram)
+				}
+				if !scram.stays() { // the client may have let time pass
+					return nil, errAuthFailed
 				}
 				x.name, x.app = name, scram.app
 				return nil, nil
@@ -293,6 +297,7 @@ func (x *authScramExchange) finish(final []byte) (name string, answer []byte, er
 	if err != nil {
 		return "", nil, err
 	}
+	x.stays = x.a.stays(x.name, x.app)
 	if x.app == "" {
 		x.a.removeFirstLoginOf(x.user)
 	}
