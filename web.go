@@ -360,14 +360,14 @@ func (v *webVisit) visit() error {
 		// the visitor may read.
 		return webStranger{webRefusal{http.StatusMisdirectedRequest, fmt.Sprintf("This box is not called %q. Use its address, or %s.", v.host, v.boxName())}}
 	}
+	if v.r.TLS != nil {
+		v.session = v.readSession()
+	}
 	if err := v.find(); err != nil {
 		return err
 	}
 	if v.route.who > webAll && v.r.TLS == nil {
 		return v.toTLS()
-	}
-	if v.r.TLS != nil {
-		v.session = v.readSession()
 	}
 	if err := v.mayEnter(); err != nil {
 		return err
@@ -413,7 +413,9 @@ func (v *webVisit) find() error {
 			v.route = route
 			return nil
 		}
-		allowed = append(allowed, route.method)
+		if allowed = append(allowed, route.method); route.method == "GET" {
+			allowed = append(allowed, "HEAD")
+		}
 	}
 	if allowed != nil {
 		v.w.Header().Set("Allow", strings.Join(allowed, ", "))

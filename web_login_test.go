@@ -401,6 +401,14 @@ func TestWebStorage(t *testing.T) {
 	d.listening = func() []webService { return nil }
 	b.get("/me")
 	b.want(200, "!POP3")
+	b = newWebBrowserTest(t, d).login("alice", "secret")
+	for want, quota := range map[string]mailboxQuota{">none<": {}, ">8 KiB<": {8192, 0}, ">100 messages<": {0, 100}, ">8 KiB, 1 message<": {8192, 1}} {
+		d.store.limitQuotas(func(string) mailboxQuota { return quota })
+		b.get("/admin")
+		b.want(200, want)
+	}
+	b.get("/nothing")
+	b.want(404, "Log out", "!Log in")
 }
 
 func TestWebAdmin(t *testing.T) {

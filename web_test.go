@@ -113,7 +113,7 @@ func TestWebPublic(t *testing.T) {
 		{"POST", "http://mail.example.org/.well-known/acme-challenge/t_-1", []string{"from", "203.0.113.9:1"}, 403, []string{"!thumb"}},
 		{"GET", "http://pi.local/.well-known/acme-challenge/t_-2", nil, 404, nil},
 		{"GET", "http://pi.local/", []string{"from", "@"}, 200, nil}, // a unix socket
-		{"POST", "http://pi.local/", nil, 405, []string{"Allow: GET"}},
+		{"POST", "http://pi.local/", nil, 405, []string{"Allow: GET, HEAD"}},
 		{"DELETE", "http://pi.local/mail/config-v1.1.xml", nil, 405, nil},
 		{"GET", "http://pi.local/nothing", nil, 404, nil},
 		{"GET", "http://pi.local/../config.toml", nil, 404, nil},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,18 @@ type webStorage struct {
 	LimitMessages   int64
 	Share           int // of the limit, in percent
 	Failed          bool
+}
+
+// Limits says how much mail there may be.
+func (s webStorage) Limits() string {
+	var limits []string
+	if s.Limit > 0 {
+		limits = append(limits, webBytes(s.Limit))
+	}
+	if s.LimitMessages > 0 {
+		limits = append(limits, webPlural(s.LimitMessages, "message", "messages"))
+	}
+	return cmp.Or(strings.Join(limits, ", "), "none")
 }
 
 type webFolder struct {
