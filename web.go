@@ -438,12 +438,15 @@ func (v *webVisit) toTLS() error {
 	return nil
 }
 
-// webHost takes the port from a Host header.
+// webHost takes the port from a Host header, and from an address the zone, which may have anything in it.
 func webHost(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = addr.WithZone("").String()
+	}
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 

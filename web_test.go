@@ -96,6 +96,7 @@ func TestWebPublic(t *testing.T) {
 		{"GET", "http://pi.local/", []string{"from", "127.0.0.1:1"}, 200, []string{"110"}},
 		{"HEAD", "http://pi.local/", nil, 200, []string{"!<h1>"}},
 		{"GET", "http://192.168.1.20/", nil, 200, []string{"pi.local", "http://192.168.1.20/"}},
+		{"GET", "http://[fe80::1%25.evil.example]/me", nil, 302, []string{"Location: https://[fe80::1]/me"}},
 		{"GET", "http://[fd00::1]:80/", nil, 200, []string{"http://[fd00::1]/"}},
 		{"GET", "http://localhost/", []string{"from", "127.0.0.1:1"}, 200, []string{"http://192.168.1.20/"}},
 		{"GET", "http://pi.lan/", nil, 200, []string{"pi.local"}},
