@@ -150,7 +150,7 @@ func cmdSendmail(line *cmdLine) error {
 	case "m":
 		return s.send()
 	case "s":
-		err := spoolTalk(s.config.listen.smtp, line.stdin, line.stdout)
+		err := spoolTalk(s.config.listen.smtp, spoolOwners(s.spool), line.stdin, line.stdout)
 		if errors.Is(err, errSpoolAway) { // RFC 5321, section 3.8
 			fmt.Fprintf(line.stdout, "421 4.3.2 %s: the mail server is away, try again later\r\n", s.config.hostname)
 		}
@@ -329,7 +329,7 @@ func (s *cmdSending) ours(domain string) bool {
 
 // deliver gives the message to the server, and what it does not take now to the spool.
 func (s *cmdSending) deliver(e spoolEnvelope, letter *spoolLetter) {
-	refused, left, why := spoolSend(s.config.listen.smtp, s.config.hostname, e, letter)
+	refused, left, why := spoolSend(s.config.listen.smtp, spoolOwners(s.spool), s.config.hostname, e, letter)
 	for _, r := range refused {
 		s.tell(cmdSendmailStatus(r.text), "%s: %s", r.to, r.text)
 	}

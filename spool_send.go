@@ -6,6 +6,10 @@ import (
 	"io"
 	"net"
 	"net/textproto"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,8 +19,9 @@ var errSpoolAway = errors.New("the server is away")
 
 const (
 	spoolDialTime  = 5 * time.Second
-	spoolReplyTime = 5 * time.Minute // RFC 5321, section 4.5.3.2 would have up to 10
-	spoolGroup     = 100             // recipients of one transaction, which any server takes: RFC 5321, section 4.5.3.1.8
+	spoolGreetTime = 30 * time.Second // a server that hangs is as good as away
+	spoolReplyTime = 5 * time.Minute  // RFC 5321, section 4.5.3.2 would have up to 10
+	spoolGroup     = 100              // recipients of one transaction, which any server takes: RFC 5321, section 4.5.3.1.8
 )
 
 // spoolLink is a connection to the server.
@@ -33,8 +38,9 @@ type spoolRefusal struct {
 }
 
 // spoolDial connects to the first of the addresses to listen on behind which there is a
-// Letterbox: another mail server that has the port must not get the mail.
-func spoolDial(listen []string) (*spoolLink, error) {
+// Letterbox: another mail server that has the port must not get the mail, and neither must a user who has taken the port
+// while the server is away. owners are the users who may have it.
+func spoolDial(listen []string, owners []int) (*spoolLink, error) {
 	err := error(errSpoolAway)
 	for _, address := range listen {
 		for _, target := range spoolTargets(address) {
@@ -44,14 +50,61 @@ func spoolDial(listen []string) (*spoolLink, error) {
 				continue
 			}
 			link := &spoolLink{conn: conn, text: textproto.NewConn(conn)}
-			if link.greeting, dialErr = link.reply(220); dialErr == nil && strings.HasSuffix(link.greeting, " Letterbox") {
+			link.greeting, dialErr = link.reply(220, spoolGreetTime)
+			switch uid, stranger := spoolStranger(conn, owners); {
+			case dialErr != nil || !strings.HasSuffix(link.greeting, " Letterbox"):
+				err = fmt.Errorf("%w: who answers at %s is no Letterbox that takes mail", errSpoolAway, target[1])
+			case stranger:
+				err = fmt.Errorf("%w: who answers at %s is a program of %s", errSpoolAway, target[1], spoolUser(uid))
+			default:
 				return link, nil
 			}
 			link.close()
-			err = fmt.Errorf("%w: who answers at %s is no Letterbox that takes mail", errSpoolAway, target[1])
 		}
 	}
 	return nil, err
+}
+
+// spoolOwners are the users whose server may get mail: root, who sends it, and whose the spool is, or what is above it. A port
+// below 1024 has nobody else.
+func spoolOwners(dir string) []int {
+	owners := []int{0, os.Getuid()}
+	for {
+		info, err := os.Stat(dir)
+		if err == nil {
+			return append(owners, spoolOwner(info))
+		} else if dir == filepath.Dir(dir) {
+			return owners
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// spoolStranger finds the user at the other end of a connection within this box, by its ports, if that is none of these. Where the system
+// does not tell (only Linux does), it is nobody.
+func spoolStranger(conn net.Conn, owners []int) (uid int, stranger bool) {
+	own, ok := conn.LocalAddr().(*net.TCPAddr)
+	other, isTCP := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok || !isTCP || other.Port < 1024 {
+		return 0, false
+	}
+	from, to := fmt.Sprintf(":%04X", other.Port), fmt.Sprintf(":%04X", own.Port)
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, err := os.ReadFile("/proc/net/" + table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line) // sl local rem st tx:rx tr:tm retrnsmt uid ...
+			if len(fields) < 8 || !strings.HasSuffix(fields[1], from) || !strings.HasSuffix(fields[2], to) {
+				continue
+			}
+			if uid, err := strconv.Atoi(fields[7]); err == nil && !slices.Contains(owners, uid) {
+				return uid, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // spoolTargets are the places where one reaches who listens on an address.
@@ -73,8 +126,8 @@ func spoolTargets(address string) [][2]string {
 func (k *spoolLink) close() { k.conn.Close() }
 
 // reply reads a reply, which must have a code.
-func (k *spoolLink) reply(code int) (text string, err error) {
-	if err := k.conn.SetDeadline(time.Now().Add(spoolReplyTime)); err != nil {
+func (k *spoolLink) reply(code int, wait time.Duration) (text string, err error) {
+	if err := k.conn.SetDeadline(time.Now().Add(wait)); err != nil {
 		return "", err
 	}
 	_, text, err = k.text.ReadResponse(code)
@@ -86,14 +139,14 @@ func (k *spoolLink) ask(code int, format string, args ...any) error {
 	if err := k.text.PrintfLine(format, args...); err != nil {
 		return err
 	}
-	_, err := k.reply(code)
+	_, err := k.reply(code, spoolReplyTime)
 	return err
 }
 
 // spoolSend hands a message to the server. refused are recipients that it will never
 // take it for, left those that have not got it now.
-func spoolSend(listen []string, hostname string, e spoolEnvelope, l *spoolLetter) (refused []spoolRefusal, left []address, err error) {
-	link, err := spoolDial(listen)
+func spoolSend(listen []string, owners []int, hostname string, e spoolEnvelope, l *spoolLetter) (refused []spoolRefusal, left []address, err error) {
+	link, err := spoolDial(listen, owners)
 	if err != nil {
 		return nil, e.to, err
 	}
@@ -169,7 +222,7 @@ func (k *spoolLink) data(l *spoolLetter) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	_, err := k.reply(250)
+	_, err := k.reply(250, spoolReplyTime)
 	return err
 }
 
@@ -187,8 +240,8 @@ func spoolSort(to []address, err error) (refused []spoolRefusal, left []address,
 }
 
 // spoolTalk lets a program speak SMTP with the server.
-func spoolTalk(listen []string, in io.Reader, out io.Writer) error {
-	link, err := spoolDial(listen)
+func spoolTalk(listen []string, owners []int, in io.Reader, out io.Writer) error {
+	link, err := spoolDial(listen, owners)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -252,7 +253,12 @@ func spoolOpenFile(path string, max int64) (*os.File, fs.FileInfo, error) {
 const spoolRoom = (spoolMaxRecipients + 3) * (addressMaxPath + 8)
 
 // deliver brings a file's message to its recipients and removes it.
-func (s *spool) deliver(path string, kept *spoolKept) error {
+func (s *spool) deliver(path string, kept *spoolKept) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // or each start would end with this file
+			err = fmt.Errorf("a fault of the program: %v\n%s", p, debug.Stack())
+		}
+	}()
 	f, info, err := spoolOpenFile(path, s.maxSize()+spoolMaxHead+spoolRoom)
 	if err != nil {
 		return err

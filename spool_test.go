@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -386,6 +387,74 @@ func TestSpoolHostile(t *testing.T) {
 	waiting, _, findings, err := spoolLook(s.path, 1<<20, time.Now())
 	if err != nil || waiting != 0 || len(findings) != len(kept)-1 {
 		t.Errorf("%d, %v, %v", waiting, findings, err)
+	}
+}
+
+// A file at which the program fails ends neither the server nor the others.
+func TestSpoolFault(t *testing.T) {
+	root := t.TempDir()
+	s, log := spoolTest(t, root, "alice")
+	spoolTestPut(t, s, address{}, "Subject: x\n\nx\n", "alice")
+	right, calls := s.deliverer, 0
+	s.deliverer = func() *deliverer {
+		if calls++; calls == 1 {
+			panic("a fault")
+		}
+		return right()
+	}
+	spoolTestPut(t, s, address{}, "Subject: y\n\nx\n", "alice")
+	must(t, s.take())
+	if files := spoolTestFiles(t, s); len(files) != 1 || len(testEnvelopeFiles(t, filepath.Join(root, "mail"), "alice")) != 1 || !strings.Contains(log.String(), "a fault of the program: a fault") {
+		t.Errorf("%v, %s", files, log)
+	}
+}
+
+// A user of the box who has taken the port while the server is away gets nobody's mail.
+func TestSpoolStranger(t *testing.T) {
+	needLoopback(t)
+	if _, err := os.Stat("/proc/net/tcp"); err != nil {
+		t.Skip("only Linux tells whose a connection is")
+	}
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil && address != "127.0.0.1:0" {
+			continue // there is no IPv6
+		}
+		must(t, err)
+		defer l.Close()
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				fmt.Fprint(conn, "220 pi ESMTP Letterbox\r\n")
+				defer conn.Close()
+			}
+		}()
+		if _, err := spoolDial([]string{l.Addr().String()}, []int{os.Getuid() + 1}); !errors.Is(err, errSpoolAway) || !strings.Contains(err.Error(), "is a program of") {
+			t.Errorf("%s: %v", address, err)
+		}
+		link, err := spoolDial([]string{l.Addr().String()}, spoolOwners(t.TempDir()))
+		must(t, err)
+		link.close()
+	}
+	dir := t.TempDir()
+	if got := spoolOwners(filepath.Join(dir, "a", "b")); !slices.Equal(got, []int{0, os.Getuid(), os.Getuid()}) {
+		t.Errorf("owners: %v", got)
+	}
+}
+
+// A user of the system may have any name.
+func TestSpoolOddUsers(t *testing.T) {
+	root := t.TempDir()
+	s, log := spoolTest(t, root, "alice")
+	for _, name := range []string{`HOME\ann`, "ann b", `a"b`, "uid7", "jürgen", "a@b", "-x", "a.b.", strings.Repeat("x", 70)} {
+		spoolTestPut(t, s, address{name, "pi.lan"}, "Subject: x\n\nx\n", "alice")
+	}
+	must(t, s.take())
+	if files := spoolTestFiles(t, s); len(files) != 0 {
+		t.Errorf("%d are left: %s", len(files), log)
 	}
 }
 
