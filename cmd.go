@@ -28,7 +28,8 @@ type cmdLine struct {
 
 const cmdUsage = `usage:
   letterbox [serve] [-config FILE] [-log LEVEL]         run; LEVEL is info, debug or transcript
-  letterbox setup [-hostname NAME] [-domains LIST] [-trust home|machine|LIST] [-ports low|high] [-data DIR] [-add LIST] [-yes]
+  letterbox setup [-hostname NAME] [-domains LIST] [-trust home|machine|LIST] [-ports low|high] [-data DIR] [-spool DIR]
+                  [-admins LIST] [-add LIST] [-yes]
   letterbox user add|passwd|del|list [-config FILE] [NAME]
   letterbox check [-config FILE]                        look at the configuration, the ports and the mail
   letterbox status [-json] [-config FILE]               what the running server does

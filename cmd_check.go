@@ -78,6 +78,11 @@ func (k *cmdChecking) box(c *config) {
 	k.directory(c.storage.path)
 	k.spool(c)
 	users := k.users(c.storage.users)
+	for _, name := range c.web.admins {
+		if len(users) > 0 && !slices.Contains(users, name) {
+			k.found("letterbox user add "+name+", or take the name out of [web] admins", "%s is to administrate the box, and is no user of it", name)
+		}
+	}
 	k.secret(c.tls.key)
 	k.secret(filepath.Join(c.storage.path, serverDirectory, "ca.key"))
 	k.secret(filepath.Join(c.storage.path, serverDirectory, "server.key"))
@@ -168,6 +173,9 @@ func (k *cmdChecking) directory(path string) {
 // spool tells what programs have left for the server, and what of it will never be taken.
 func (k *cmdChecking) spool(c *config) {
 	path, now := c.spool(), time.Now()
+	if closed := cmdClosed(path); closed != "" {
+		k.ok("spool: other users of this box, such as cron's, cannot leave mail in %s, since %s is closed to them; another place is set by: letterbox setup -spool DIR", path, closed)
+	}
 	waiting, oldest, findings, err := spoolLook(path, int64(c.smtp.maxMessageSize), now)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -189,6 +197,18 @@ func (k *cmdChecking) spool(c *config) {
 	case waiting > 0:
 		k.ok("spool: %d messages of programs wait in %s", waiting, path)
 	}
+}
+
+// cmdClosed is a directory above a path that not everybody may pass, "" if there is none.
+func cmdClosed(path string) string {
+	path, err := filepath.Abs(path)
+	for err == nil && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o001 == 0 {
+			return path
+		}
+	}
+	return ""
 }
 
 // cmdSpoolLate is how long mail may wait for the server before somebody should look.

@@ -27,6 +27,10 @@ var cmdSetupQuestions = []cmdSetupQuestion{
 	{"ports", "Which ports", "low: the usual ones, 25, 143, 993, which need root or the systemd unit; high: 2525, 2143, 2993, which need nothing",
 		cmdSetupPorts, (*cmdSetting).takePorts},
 	{"data", "Where the mail and the users' names lie", "a directory", cmdSetupData, (*cmdSetting).takeData},
+	{"spool", "Where cron and other programs leave mail while the server is away", "a directory that all users of this box can reach; beside: next to the mail",
+		cmdSetupSpool, (*cmdSetting).takeSpool},
+	{"admins", "Who may administrate the box on its page", "none, or users like: alice bob; who is not there yet is added below, or by -add",
+		cmdSetupAdmins, (*cmdSetting).takeAdmins},
 }
 
 type cmdSetupQuestion struct {
@@ -159,6 +163,11 @@ func (s *cmdSetting) begin() error {
 	if s.old, findings = configParse(s.text); len(findings) > 0 {
 		return &configError{s.file, findings}
 	}
+	if s.talk != nil { // not after all has been answered
+		if err := serverMayWriteConfig(s.file); err != nil {
+			return err
+		}
+	}
 	if s.fresh {
 		s.ok("This will be written to %s.", s.file)
 	} else {
@@ -247,6 +256,8 @@ var cmdSetupComments = map[string]string{
 	"smtp":             "The usual ports: of mail from devices, and of people's programs.",
 	"path":             "A Maildir for each user.",
 	"users":            "Names and hashed passwords.",
+	"spool":            "What cron and other programs leave while the server is away. All users must reach it.",
+	"admins":           "Who adds users and sets passwords on the page.",
 	"trusted_networks": "Who may send to this box's users without a login.",
 	"networks":         "Who may see the page that tells phones what to type.",
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // What is offered as the answer to each of setup's questions, and what an answer means.
@@ -194,24 +196,108 @@ func (s *cmdSetting) takeData(answer string) error {
 	if answer == "" || answer == "keep" {
 		return errors.New("write a directory, like /var/lib/letterbox")
 	}
-	if strings.HasPrefix(answer, "~") {
-		return fmt.Errorf("%s: write the directory in full", answer)
-	}
-	dir := filepath.Clean(answer)
-	full := dir
-	if !filepath.IsAbs(full) {
-		full = filepath.Join(filepath.Dir(s.file), dir)
-	}
-	for d := full; ; d = filepath.Dir(d) {
-		info, err := os.Stat(d)
-		if err == nil && !info.IsDir() {
-			return fmt.Errorf("%s is a file, not a directory", d)
-		}
-		if err == nil || d == filepath.Dir(d) {
-			break
-		}
+	dir, err := s.directory(answer)
+	if err != nil {
+		return err
 	}
 	s.set("storage", "path", filepath.Join(dir, "mail"))
 	s.set("storage", "users", filepath.Join(dir, "users"))
+	return nil
+}
+
+// directory takes the name of a directory, which need not be there.
+func (s *cmdSetting) directory(answer string) (string, error) {
+	if strings.HasPrefix(answer, "~") {
+		return "", fmt.Errorf("%s: write the directory in full", answer)
+	}
+	if !utf8.ValidString(answer) || strings.ContainsFunc(answer, unicode.IsControl) {
+		return "", fmt.Errorf("%q: no directory is called so", answer)
+	}
+	dir := filepath.Clean(answer)
+	for d := s.full(dir); ; d = filepath.Dir(d) {
+		info, err := os.Stat(d)
+		if err == nil && !info.IsDir() {
+			return "", fmt.Errorf("%s is a file, not a directory", d)
+		}
+		if err == nil || d == filepath.Dir(d) {
+			return dir, nil
+		}
+	}
+}
+
+// full is a path that the file has, seen from here.
+func (s *cmdSetting) full(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(s.file), path)
+}
+
+// mail is the directory of the mail, as it has been answered.
+func (s *cmdSetting) mail() string {
+	for _, change := range s.changes {
+		if change.section == "storage" && change.name == "path" {
+			return change.value.(string)
+		}
+	}
+	return s.old.storage.path
+}
+
+const cmdSetupBeside = "beside" // the mail, as is usual
+
+// cmdSetupSpool is where the package has it, if the mail is there, too; else beside the data, which is closed to others.
+func cmdSetupSpool(s *cmdSetting) string {
+	data := filepath.Dir(s.mail())
+	switch {
+	case s.old.storage.spool != "":
+		return s.old.storage.spool
+	case !s.fresh || os.Geteuid() != 0 || data == ".":
+		return cmdSetupBeside
+	case filepath.Dir(data) == "/var/lib":
+		return "/var/spool/letterbox"
+	}
+	return data + "-spool"
+}
+
+func (s *cmdSetting) takeSpool(answer string) error {
+	if answer == cmdSetupBeside {
+		s.set("storage", "spool", "")
+		return nil
+	}
+	if answer == s.old.storage.spool {
+		return nil
+	}
+	dir, err := s.directory(answer)
+	if err != nil {
+		return err
+	}
+	if spool, mail := s.full(dir), s.full(s.mail()); strings.HasPrefix(mail+"/", strings.TrimSuffix(spool, "/")+"/") || strings.HasPrefix(spool, mail+"/") {
+		return fmt.Errorf("%s: all users will write there, so it cannot be in or above the mail", answer)
+	}
+	s.set("storage", "spool", dir)
+	return nil
+}
+
+func cmdSetupAdmins(s *cmdSetting) string {
+	if len(s.old.web.admins) == 0 {
+		return "none"
+	}
+	return strings.Join(s.old.web.admins, " ")
+}
+
+func (s *cmdSetting) takeAdmins(answer string) error {
+	names := cmdSetupList(answer)
+	if len(names) == 1 && (names[0] == "none" || names[0] == "-") {
+		names = nil
+	}
+	for i, name := range names {
+		var err error
+		if names[i], err = authName(name); err != nil {
+			return err
+		}
+	}
+	if !slices.Equal(names, s.old.web.admins) {
+		s.set("web", "admins", names)
+	}
 	return nil
 }

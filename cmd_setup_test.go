@@ -49,7 +49,7 @@ func cmdSetupText(t *testing.T, path string) string {
 func TestCmdSetupNew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "etc", "config.toml")
 	s, out := cmdSetupTest(path, strings.Join([]string{"my pi", "Pi.", "@example.org", "example.org, example.net", "everybody", "192.168.1.0/24",
-		"25", "low", "~/mail", "/etc/passwd/x", "data", "perhaps", "yes", ""}, "\n"))
+		"25", "low", "~/mail", "/etc/passwd/x", "a\x01b", "data", "data", "data/mail/spool", "beside", "Al ice!", "Alice", "perhaps", "yes", ""}, "\n"))
 	must(t, cmdSetupAnswers(s))
 	want := `# The name of this box.
 hostname = "pi"
@@ -63,6 +63,8 @@ trusted_networks = ["loopback", "192.168.1.0/24"]
 [web]
 # Who may see the page that tells phones what to type.
 networks = ["loopback", "private", "interfaces"]
+# Who adds users and sets passwords on the page.
+admins = ["alice"]
 
 [listen]
 # The usual ports: of mail from devices, and of people's programs.
@@ -80,7 +82,7 @@ https = [":443"]
 		t.Errorf("it has written\n%s\nwant\n%s", got, want)
 	}
 	for _, reason := range []string{`"my pi" is no host's name`, `"@example.org" is no domain`, `"everybody" is no network`, "write low or high",
-		"~/mail: write the directory in full", "/etc/passwd is a file", "write yes or no", "[home] ", "[none] "} {
+		"~/mail: write the directory in full", "/etc/passwd is a file", `"a\x01b": no directory`, "data: all users will write there", "data/mail/spool: all users", `"ice!" is not a user name`, "write yes or no", "[home] ", "[none] "} {
 		if !strings.Contains(out.String(), reason) {
 			t.Errorf("it does not say %q:\n%s", reason, out)
 		}
@@ -92,14 +94,14 @@ https = [":443"]
 	before, err := os.ReadFile(path)
 	must(t, err)
 	info, _ := os.Stat(path)
-	s, out = cmdSetupTest(path, "\n\n\n\n\n")
+	s, out = cmdSetupTest(path, strings.Repeat("\n", 7))
 	must(t, cmdSetupAnswers(s))
 	after, err := os.ReadFile(path)
 	must(t, err)
 	if now, _ := os.Stat(path); !bytes.Equal(before, after) || !os.SameFile(now, info) || !strings.Contains(out.String(), "stays as it is") {
 		t.Errorf("it has changed the file:\n%s\n%s", after, out)
 	}
-	for _, present := range []string{"[pi] ", "[example.org example.net] ", "[loopback 192.168.1.0/24] ", "[low] ", "[data] "} {
+	for _, present := range []string{"[pi] ", "[example.org example.net] ", "[loopback 192.168.1.0/24] ", "[low] ", "[data] ", "[beside] ", "[alice] "} {
 		if !strings.Contains(out.String(), present) {
 			t.Errorf("it does not offer %s:\n%s", present, out)
 		}
@@ -112,16 +114,18 @@ func TestCmdSetupAgain(t *testing.T) {
 	const file = "\ufeff# my box\r\nhostname = 'nas'  # of the cellar\r\n[listen]\r\nsmtp = [ \":25\", \":2526\" ]\r\npop3 = []\r\nsubmission=[\"127.0.0.1:587\"]\r\n" +
 		"submissions = []\r\npop3s = [] # nobody\r\nimap = []\r\nimaps = [\"[::1]:993\"]\r\nhttp = []\r\nhttps = []\r\n[storage]\r\npath = \"/srv/m\"\r\nusers = \"/srv/u\"\r\n"
 	for _, test := range []struct{ name, answers, want string }{
-		{"as it is", "\n\n\n\n\n", ""},
-		{"name", "box\n\n\n\n\nyes\n", "-hostname = 'nas'  # of the cellar +hostname = \"box\"  # of the cellar"},
-		{"the same name", "NAS.\n\n\n\n\n\n", ""},
-		{"domains", "\nexample.org\n\n\n\nyes\n", "+domains = [\"example.org\"]"},
-		{"no domains", "\n-\n\n\n\n", ""},
-		{"machine", "\n\nmachine\n\n\ny\n", "+[smtp] +trusted_networks = [\"loopback\"] + +[web] +networks = [\"loopback\", \"private\", \"interfaces\"] +"},
-		{"high", "\n\n\nhigh\n\nyes\n", "-smtp = [ \":25\", \":2526\" ] +smtp = [\":2525\", \":2526\"] -submission=[\"127.0.0.1:587\"] +submission=[\"127.0.0.1:2587\"] " +
+		{"as it is", "\n\n\n\n\n\n\n", ""},
+		{"name", "box\n\n\n\n\n\n\nyes\n", "-hostname = 'nas'  # of the cellar +hostname = \"box\"  # of the cellar"},
+		{"the same name", "NAS.\n\n\n\n\n\n\n\n", ""},
+		{"domains", "\nexample.org\n\n\n\n\n\nyes\n", "+domains = [\"example.org\"]"},
+		{"no domains", "\n-\n\n\n\n\n\n", ""},
+		{"machine", "\n\nmachine\n\n\n\n\ny\n", "+[smtp] +trusted_networks = [\"loopback\"] + +[web] +networks = [\"loopback\", \"private\", \"interfaces\"] +"},
+		{"high", "\n\n\nhigh\n\n\n\nyes\n", "-smtp = [ \":25\", \":2526\" ] +smtp = [\":2525\", \":2526\"] -submission=[\"127.0.0.1:587\"] +submission=[\"127.0.0.1:2587\"] " +
 			"-imaps = [\"[::1]:993\"] +imaps = [\"[::1]:2993\"]"},
-		{"data", "\n\n\n\n/tmp/none\nyes\n", "-path = \"/srv/m\" +path = \"/tmp/none/mail\" -users = \"/srv/u\" +users = \"/tmp/none/users\""},
-		{"no", "box\n\n\n\n\nno\n", ""},
+		{"data", "\n\n\n\n/tmp/none\n\n\nyes\n", "-path = \"/srv/m\" +path = \"/tmp/none/mail\" -users = \"/srv/u\" +users = \"/tmp/none/users\""},
+		{"spool", "\n\n\n\n\n/tmp/\"a b\"\n-\nyes\n", "+spool = \"/tmp/\\\"a b\\\"\""},
+		{"admins", "\n\n\n\n\n\nalice,bob\nyes\n", "+[web] +admins = [\"alice\", \"bob\"] +"},
+		{"no", "box\n\n\n\n\n\n\nno\n", ""},
 		{"the end", "box\n\n\n", ""},
 	} {
 		path := filepath.Join(t.TempDir(), "config.toml")
@@ -195,6 +199,10 @@ func TestCmdSetup(t *testing.T) {
 		{"-add alice,bob", 0, "added bob, password "},
 		{"-yes -add alice", 0, "alice is there already"},
 		{"-ports low", 0, "stays as it is"}, // no service is on
+		{"-admins dave", 1, "dave is to administrate the box, and is no user of it"},
+		{"-admins none", 0, "  [web] admins = []   (was [\"dave\"])"},
+		{"-spool out -add alice", 0, "  [storage] spool = \"out\"   (was \"\")"},
+		{"-spool beside", 0, "  [storage] spool = \"\"   (was \"out\")"},
 		{"-hostname nas", 0, "  hostname = \"nas\"   (was \"\")"},
 		{"-domains none", 0, "no findings"},
 	} {
@@ -206,12 +214,15 @@ func TestCmdSetup(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d with %q:\n%s", step.args, code, step.code, step.said, said)
 		}
 	}
-	if text := string(cmdMust(os.ReadFile(path))(t)); strings.Replace(text, "hostname = \"nas\"\n", "", 1) != string(before) && !serverIsAccount(cmdSetupAccount) {
+	if info, err := os.Stat(filepath.Join(filepath.Dir(path), "out")); err != nil || info.Mode() != os.ModeDir|spoolMode {
+		t.Errorf("the spool: %v, %v", info, err)
+	}
+	if text := string(cmdMust(os.ReadFile(path))(t)); strings.Replace(strings.Replace(strings.Replace(text, "hostname = \"nas\"\n", "", 1), "\n[storage]\nspool = \"\"\n", "", 1), "\n[web]\nadmins = []\n", "", 1) != string(before) && !serverIsAccount(cmdSetupAccount) {
 		t.Errorf("%s", text)
 	}
 
 	// A conversation about users. The password of carol is typed wrong at first.
-	s, out := cmdSetupTest(path, "\n\n\n\n\nCarol\ncarol\nalice\n..\ndave\n\n", "secret", "sekret", "secret", "secret", "")
+	s, out := cmdSetupTest(path, "\n\n\n\n\n\n\nCarol\ncarol\nalice\n..\ndave\n\n", "secret", "sekret", "secret", "secret", "")
 	if err := cmdSetupRun(s.line, s.talk); err != nil {
 		t.Error(err)
 	}
@@ -241,10 +252,10 @@ func TestCmdSetupRoot(t *testing.T) {
 	must(t, os.WriteFile(path, append([]byte("user = \"nobody\"\n"), text...), 0o600))
 	dir := filepath.Join(filepath.Dir(path), "var/lib/box")
 	must(t, os.Mkdir(filepath.Join(filepath.Dir(path), "var"), 0o755))
-	if code, said := cmdTest(t, "", "setup", "-config", path, "-data", dir, "-add", "alice"); code != 0 {
+	if code, said := cmdTest(t, "", "setup", "-config", path, "-data", dir, "-spool", dir+"-spool", "-add", "alice"); code != 0 {
 		t.Error(said)
 	}
-	for name, own := range map[string]bool{"": true, "mail": true, "users": true, "..": true, "../..": false} {
+	for name, own := range map[string]bool{"": true, "mail": true, "users": true, "../box-spool": true, "..": true, "../..": false} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		must(t, err)
 		stat := info.Sys().(*syscall.Stat_t)

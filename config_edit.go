@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 )
 
@@ -28,15 +27,34 @@ func (c configChange) String() string {
 func configTOML(value any) string {
 	switch value := value.(type) {
 	case string:
-		return strconv.Quote(value)
+		return configString(value)
 	case []string:
 		quoted := make([]string, len(value))
 		for i, v := range value {
-			quoted[i] = strconv.Quote(v)
+			quoted[i] = configString(v)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
 	}
 	return fmt.Sprint(value)
+}
+
+// configString writes a string as TOML has it, which knows other escapes than Go.
+func configString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
 }
 
 // configEdit makes changes in a file's text. It is an error if the file would then not say just that, as

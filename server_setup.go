@@ -35,6 +35,9 @@ func serverWriteConfig(path, text string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return serverPathError("writing", path, err)
 	}
+	if err := serverMayWriteConfig(path); err != nil {
+		return err
+	}
 	r, err := fileReplaceBegin(path, mode)
 	if err != nil {
 		return serverPathError("writing", path, err)
@@ -57,7 +60,26 @@ func serverWriteConfig(path, text string) error {
 	return nil
 }
 
-// serverMakeStorage makes the directories of the mail and of the users file. What root makes belongs to
+// serverMayWriteConfig tells whether a configuration can be written. Its directory may be missing.
+func serverMayWriteConfig(path string) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	dir := filepath.Dir(path)
+	for {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	const write, search = 2, 1
+	if err := syscall.Access(dir, write|search); err != nil {
+		return serverHint{fmt.Errorf("writing %s: %w", path, err), "do it as root: sudo letterbox setup; or name a file that you may write: -config FILE"}
+	}
+	return nil
+}
+
+// serverMakeStorage makes the directories of the mail, of the users file, and of what programs leave. What root makes belongs to
 // the user that the server becomes; what is there already stays whose it is.
 func serverMakeStorage(c *config) error {
 	uid, gid := -1, -1
@@ -92,6 +114,33 @@ func serverMakeStorage(c *config) error {
 				return serverPathError("giving "+c.user, d, err)
 			}
 		}
+	}
+	if spool := c.storage.spool; spool != "" { // that beside the mail is made by the server
+		return serverMakeSpool(spool, uid, gid)
+	}
+	return nil
+}
+
+// serverMakeSpool makes the directory in which all users may leave mail, and which none may list.
+func serverMakeSpool(path string, uid, gid int) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := fileMakeAll(filepath.Dir(path), 0o755); err != nil {
+		return serverPathError("making", filepath.Dir(path), err)
+	}
+	err := os.Mkdir(path, 0o700)
+	if err == nil && uid >= 0 {
+		err = os.Chown(path, uid, gid)
+	}
+	if err == nil {
+		err = os.Chmod(path, spoolMode) // whatever the umask is
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return serverPathError("making", path, err)
 	}
 	return nil
 }
