@@ -128,6 +128,7 @@ const (
 	webIdleTime     = 30 * time.Second
 	webHeaderMost   = 16 << 10
 	webBodyMost     = 8 << 10
+	webQueryMost    = 2 << 10 // for a mail address; thousands of fields would take a hundred times their size
 )
 
 // webVisitors counts connections.
@@ -359,6 +360,9 @@ func (v *webVisit) visit() error {
 		// Or else a stranger's page could have a name of its own lead here, and read what
 		// the visitor may read.
 		return webStranger{webRefusal{http.StatusMisdirectedRequest, fmt.Sprintf("This box is not called %q. Use its address, or %s.", v.host, v.boxName())}}
+	}
+	if len(v.r.URL.RawQuery) > webQueryMost {
+		return webRefusal{http.StatusRequestURITooLong, "This address is too long."}
 	}
 	if v.r.TLS != nil {
 		v.session = v.readSession()

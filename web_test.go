@@ -117,6 +117,7 @@ func TestWebPublic(t *testing.T) {
 		{"POST", "http://pi.local/", nil, 405, []string{"Allow: GET, HEAD"}},
 		{"DELETE", "http://pi.local/mail/config-v1.1.xml", nil, 405, nil},
 		{"GET", "http://pi.local/nothing", nil, 404, nil},
+		{"GET", "http://pi.local/letterbox.mobileconfig?" + strings.Repeat("x&", webQueryMost), nil, 414, nil},
 		{"GET", "http://pi.local/../config.toml", nil, 404, nil},
 		{"GET", "http://pi.local/%2e%2e/%2e%2e/etc/passwd", nil, 404, nil},
 		{"GET", "http://pi.local//evil.example/", nil, 404, nil},
