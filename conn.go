@@ -99,37 +99,52 @@ func (c *conn) loggedIn(stays func() bool) { c.stays, c.looked = stays, time.Now
 // timeout 0 means c.timeout. Input goes before a wake, which is then told by
 // a later wait; shutdown goes before input.
 func (c *conn) wait(timeout time.Duration) error {
-	err := c.waitInput(timeout)
-	if goesOn := err == nil || errors.Is(err, errWoken) || errors.Is(err, os.ErrDeadlineExceeded); !goesOn || c.stays == nil {
-		return err
+	return c.look(c.waitInput(timeout)) // a client may wait for days, so what is on the stack then is little
+}
+
+// look asks now and then whether the login still counts, before a wait's outcome is told.
+func (c *conn) look(outcome error) error {
+	if c.stays == nil || outcome != nil && !errors.Is(outcome, errWoken) && !errors.Is(outcome, os.ErrDeadlineExceeded) {
+		return outcome
 	}
 	now := time.Now()
 	if now.Sub(c.looked) < connLook {
-		return err
+		return outcome
 	}
 	if c.looked = now; !c.stays() {
 		return errConnLogin
 	}
-	return err
+	return outcome
 }
 
 func (c *conn) waitInput(timeout time.Duration) error {
+	if told, err := c.beginWait(timeout); told {
+		return err
+	}
+	return c.endWait(c.fill())
+}
+
+// beginWait tells when there is something to say without waiting.
+func (c *conn) beginWait(timeout time.Duration) (told bool, err error) {
 	if timeout == 0 {
 		timeout = c.timeout
 	}
 	if err := c.handshake(); err != nil {
-		return err
+		return true, err
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err := c.told(c.buffered() == 0); err != nil || c.buffered() > 0 {
-		c.mu.Unlock()
-		return err
+		return true, err
 	}
 	c.waiting = true
 	c.long = nil
 	c.Conn.SetReadDeadline(time.Now().Add(timeout)) // where this fails, so does reading
-	c.mu.Unlock()
-	err := c.fill()
+	return false, nil
+}
+
+// endWait says why reading came to an end: for a deadline, others may have been the reason.
+func (c *conn) endWait(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = false

@@ -199,19 +199,37 @@ func (s *imapSession) byUID() bool { return strings.HasPrefix(s.name, "UID ") ||
 func (d *imapDoor) serve(c *conn) {
 	s := &imapSession{door: d, c: c, r: imapReader{c: c}, state: imapNotAuthenticated}
 	c.timeout = imapLoginTime // within a command, too
-	defer c.Close()
-	defer func() { s.unselect(); s.unlisten() }()
-	defer s.ignoreMetadata()
-	c.WriteString("* OK [CAPABILITY ")
-	c.WriteString(s.capabilities())
-	c.printf("] %s Letterbox is ready", d.hostname)
-	for s.state != imapLogout {
-		if err := s.serveOne(); err != nil {
-			logSessionEnd(c.log, s.user, err)
-			return
-		}
+	defer s.end()
+	s.greet()
+	var err error
+	for err == nil && s.state != imapLogout {
+		err = s.serveOne()
 	}
-	c.flush() // the client is leaving; whether it still hears BYE does not matter
+	s.leave(err)
+}
+
+// greet is apart from serve, for what that has on the stack is there as long as the client.
+func (s *imapSession) greet() {
+	s.c.WriteString("* OK [CAPABILITY ")
+	s.c.WriteString(s.capabilities())
+	s.c.printf("] %s Letterbox is ready", s.door.hostname)
+}
+
+// leave is called when the session has ended, by LOGOUT (nil) or otherwise.
+func (s *imapSession) leave(err error) {
+	if err != nil {
+		logSessionEnd(s.c.log, s.user, err)
+		return
+	}
+	s.c.flush() // whether the client still hears BYE does not matter
+}
+
+// end gives back what the session has, however it ended.
+func (s *imapSession) end() {
+	defer s.c.Close()
+	s.ignoreMetadata()
+	s.unselect()
+	s.unlisten()
 }
 
 // serveOne waits for a command and answers it. Its error ends the connection.
