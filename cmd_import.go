@@ -130,6 +130,8 @@ func (l *cmdLine) runImport(c *config, job *transferJob, source transferSource) 
 		return fmt.Errorf("%w\nhint: if the server has a certificate authority of its own, give its certificate: -ca FILE", err)
 	case ctx.Err() != nil:
 		return errors.New("interrupted; the same command goes on with it")
+	case err != nil && counts.staged:
+		return fmt.Errorf("%w\nhint: the same command goes on with it; to give it up, remove %s", err, job.stage)
 	case err != nil:
 		return fmt.Errorf("%w\nhint: what is said above has come in; the same command goes on with the rest", err)
 	case counts.failed > 0:
@@ -209,6 +211,9 @@ func cmdIsOwner(c *config) error {
 
 // cmdImported says what an import has done.
 func cmdImported(user string, n *transferCounts) string {
+	if n.staged {
+		return fmt.Sprintf("prepared %s, %s, for %s; they come in when all are there", cmdMessages(n.imported+n.skipped), cmdSize(n.bytes), user)
+	}
 	text := fmt.Sprintf("imported %s, %s, into %s of %s", cmdMessages(n.imported), cmdSize(n.bytes), cmdFolders(len(n.folders)), user)
 	if n.kept {
 		text += "; mail programs that knew it elsewhere download nothing again"

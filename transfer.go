@@ -61,6 +61,7 @@ type transferCounts struct {
 	folder                    string   // where it is
 	done, total               int64    // of the source, in units of its own
 	kept                      bool     // UIDs were kept
+	staged                    bool     // nothing is in the user's folders yet: see transfer_adopt.go
 }
 
 // transferJob is who mail goes to, and how.

@@ -98,6 +98,7 @@ func (a *transferAdoption) run(ctx context.Context, limits mailboxQuota) error {
 		return errTransferQuota
 	}
 	a.counts.total = used.messages
+	a.counts.staged = true
 	if err := a.begin(); err != nil {
 		return fmt.Errorf("preparing %s: %w", a.stage, err)
 	}
@@ -114,6 +115,7 @@ func (a *transferAdoption) run(ctx context.Context, limits mailboxQuota) error {
 	if err := a.swap(); err != nil {
 		return fmt.Errorf("putting %s in place: %w", a.stage, err)
 	}
+	a.counts.staged = false
 	return transferFinish(a.root, a.stage)
 }
 
@@ -154,12 +156,23 @@ func (a *transferAdoption) folder(ctx context.Context, f transferMaildirFolder) 
 	if err != nil {
 		return err
 	}
+	if err := os.RemoveAll(to.tmp("")); err != nil { // what an earlier run was at
+		return err
+	}
+	if err := os.Mkdir(to.tmp(""), maildirDirMode); err != nil {
+		return err
+	}
 	dir, err := fileOpen(to.tmp(""))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	c := &transferCopying{a: a, from: from, to: to, dir: dir, extra: courier, have: map[uint64]struct{}{}}
+	defer func() {
+		for _, m := range c.lot { // not committed: it takes room
+			os.Remove(m.tmp)
+		}
+	}()
 	err = transferScan(to, func(name string, _ bool) {
 		base, _, _, _ := maildirParse(name)
 		c.have[mailboxBaseHash(base)] = struct{}{}
@@ -200,10 +213,11 @@ type transferCopying struct {
 	lot []transferLot
 }
 
-// transferLot is a file in tmp/ and what it will be called.
+// transferLot is a file in tmp/ and what it will be called; tmp is "" if it is called so already.
 type transferLot struct {
 	tmp, name string
 	cur       bool
+	size      int64
 }
 
 func (c *transferCopying) messages(ctx context.Context) error {
@@ -229,7 +243,7 @@ func (c *transferCopying) messages(ctx context.Context) error {
 		if flags |= c.extra[mailboxBaseHash(base)]; m.cur || flags != 0 {
 			to.name, to.cur = c.to.fileName(base, flags, odd), true
 		}
-		size, err := c.bring(c.from.dir(m.cur)+m.name, &to)
+		err := c.bring(c.from.dir(m.cur)+m.name, &to)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -240,8 +254,7 @@ func (c *transferCopying) messages(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		c.a.counts.imported++
-		c.a.counts.bytes += size
+		c.lot = append(c.lot, to)
 		c.a.counts.done++
 		if len(c.lot) >= c.a.limit {
 			if err := c.commit(); err != nil {
@@ -254,41 +267,49 @@ func (c *transferCopying) messages(ctx context.Context) error {
 }
 
 // bring makes a link of a file, or a copy in tmp/.
-func (c *transferCopying) bring(from string, to *transferLot) (size int64, err error) {
+func (c *transferCopying) bring(from string, to *transferLot) (err error) {
 	if c.a.link {
 		err := fileLink(from, c.to.dir(to.cur)+to.name)
 		if err == nil || errors.Is(err, fs.ErrExist) {
-			return 0, nil
+			return nil
 		} else if !maildirNoLink(err) {
-			return 0, err
+			return err
 		}
 	}
 	to.tmp = c.to.tmp(c.to.newBase())
-	if size, err = transferCopyFile(from, to.tmp); err != nil {
-		return 0, err
-	}
-	c.lot = append(c.lot, *to)
-	return size, nil
+	to.size, err = transferCopyFile(from, to.tmp)
+	return err
 }
 
 // commit syncs the copies and gives them their names.
 func (c *transferCopying) commit() error {
-	paths := make([]string, len(c.lot))
-	for i, m := range c.lot {
-		paths[i] = m.tmp
+	var paths []string
+	bytes := int64(0)
+	for _, m := range c.lot {
+		if bytes += m.size; m.tmp != "" { // links were on the disk before
+			paths = append(paths, m.tmp)
+		}
 	}
-	if len(c.lot) > 0 { // links were on the disk before
+	if len(paths) > 0 {
 		if err := fileSyncMany(c.dir, paths); err != nil {
 			return err
 		}
 	}
 	for _, m := range c.lot {
+		if m.tmp == "" {
+			continue
+		}
 		if err := fileRename(m.tmp, c.to.dir(m.cur)+m.name); err != nil {
 			return err
 		}
 	}
+	if err := c.to.syncDirs(true, true); err != nil {
+		return err
+	}
+	c.a.counts.imported += len(c.lot)
+	c.a.counts.bytes += bytes
 	c.lot = nil
-	return c.to.syncDirs(true, true)
+	return nil
 }
 
 // transferCopyFile copies a file with its date, and does not sync it. What cannot be read is transferUnreadable.

@@ -321,6 +321,15 @@ func TestTransferFaults(t *testing.T) {
 					t.Fatalf("no error, and %d messages", counts.imported)
 				}
 				st = testStore(t, st.root)
+				here := len(testContents(t, testTree(t, testStore(t, st.root))))
+				if !counts.staged && counts.imported > here {
+					t.Errorf("it says %+v, and %d messages are there", counts, here)
+				}
+				for _, pattern := range []string{"stage/alice/tmp/*", "stage/alice/.*/tmp/*"} {
+					if names, err := filepath.Glob(filepath.Join(st.root, ".letterbox", pattern)); err != nil || len(names) > 0 {
+						t.Errorf("left: %q, %v", names, err)
+					}
+				}
 				_, err = testJob(st).run(context.Background(), s)
 				must(t, err)
 				if got := testContents(t, testTree(t, st)); len(got) != n {
