@@ -55,6 +55,8 @@ func cmdExport(line *cmdLine) error {
 	progress.clear()
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%w\nhint: nothing is overwritten; remove it, or choose another name", err)
+	} else if errors.Is(err, os.ErrPermission) && path != "-" {
+		return fmt.Errorf("%w\nhint: this runs as the user that the mail belongs to; where only you may write, give - for the file, and > FILE behind the command", err)
 	} else if err != nil {
 		return err
 	}

@@ -426,7 +426,11 @@ func transferBelow(into, name string) string {
 	case name == "INBOX":
 		return into
 	}
-	return into + "/" + name
+	below := into + "/" + name
+	if _, err := mailboxCleanName(below); err != nil { // too long
+		below = transferName(strings.Split(below, "/")...)
+	}
+	return below
 }
 
 // transferName makes parts of any name a clean one: what may not be in a folder's name is "_".

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A whole Maildir++ that becomes the mail of a user who has none keeps all that mail programs go
@@ -42,6 +43,10 @@ type transferAdoption struct {
 	failed func(what string, err error)
 	counts transferCounts
 }
+
+var errTransferFileName = errors.New("its file's name cannot be kept; the same command brings it in under another")
+
+const transferFileMost = 255 // bytes of a file's name
 
 var errTransferQuota = errors.New("it does not fit in what the user may have")
 
@@ -242,6 +247,11 @@ func (c *transferCopying) messages(ctx context.Context) error {
 		to := transferLot{name: m.name, cur: m.cur}
 		if flags |= c.extra[mailboxBaseHash(base)]; m.cur || flags != 0 {
 			to.name, to.cur = c.to.fileName(base, flags, odd), true
+		}
+		if len(to.name) > transferFileMost || strings.ContainsFunc(to.name, unicode.IsControl) { // no line of the list could hold it
+			c.have[mailboxBaseHash(base)] = struct{}{}
+			c.a.fail(c.from.dir(m.cur)+m.name, errTransferFileName)
+			continue
 		}
 		err := c.bring(c.from.dir(m.cur)+m.name, &to)
 		if errors.Is(err, fs.ErrNotExist) {

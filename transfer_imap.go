@@ -183,9 +183,13 @@ func (s *transferIMAP) each(ctx context.Context, im *transferImport) (err error)
 	}
 	for _, f := range folders {
 		err := s.folder(ctx, im, f)
-		if ctx.Err() != nil {
+		var refused transferIMAPRefused
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		} else if err != nil {
+		case errors.As(err, &refused): // the others may be open to us
+			im.fail(f.theirs, refused.error)
+		case err != nil:
 			return fmt.Errorf("%s: %w", f.theirs, err)
 		}
 	}
@@ -269,7 +273,9 @@ func transferIMAPName(data *imap.ListData, prefix string) string {
 // folder brings in one folder.
 func (s *transferIMAP) folder(ctx context.Context, im *transferImport, f transferIMAPSource) error {
 	selected, err := s.client.Select(f.theirs, &imap.SelectOptions{ReadOnly: true}).Wait()
-	if err != nil {
+	if transferIMAPNo(err) {
+		return transferIMAPRefused{err}
+	} else if err != nil {
 		return err
 	}
 	if err := im.make(transferBelow(im.into, f.ours)); err != nil {
@@ -303,6 +309,15 @@ func (s *transferIMAP) folder(ctx context.Context, im *transferImport, f transfe
 	return nil
 }
 
+// transferIMAPRefused is a folder that the server does not open.
+type transferIMAPRefused struct{ error }
+
+// transferIMAPNo tells whether the server has refused something, and goes on.
+func transferIMAPNo(err error) bool {
+	var no *imap.Error
+	return errors.As(err, &no) && no.Type == imap.StatusResponseTypeNo
+}
+
 // transferIMAPUIDs are the UIDs that were found: as ranges, a line may say more than there is memory for.
 func transferIMAPUIDs(found *imap.SearchData) ([]imap.UID, error) {
 	set, _ := found.All.(imap.UIDSet)
@@ -325,7 +340,7 @@ var (
 func (s *transferIMAP) lot(ctx context.Context, im *transferImport, f transferIMAPSource, validity uint32, uids []imap.UID) error {
 	known := map[imap.UID]*imapclient.FetchMessageBuffer{}
 	list, err := s.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, Flags: true, InternalDate: true, RFC822Size: true}).Collect()
-	if err != nil {
+	if err != nil && !(transferIMAPNo(err) && len(list) > 0) { // NO: some could not be read
 		return err
 	}
 	for _, m := range list {
@@ -344,7 +359,7 @@ func (s *transferIMAP) lot(ctx context.Context, im *transferImport, f transferIM
 		return m == nil
 	})
 	if len(wanted) > 0 {
-		next := 0
+		next, came := 0, false
 		err = s.texts(imap.UIDSetNum(wanted...), func(uid imap.UID, text io.Reader) error {
 			m := known[uid]
 			if m == nil {
@@ -359,13 +374,14 @@ func (s *transferIMAP) lot(ctx context.Context, im *transferImport, f transferIM
 			if err := im.take(ctx, msg); err != nil {
 				return err
 			}
+			came = true
 			delete(known, uid)
 			for ; next < len(uids) && known[uids[next]] == nil; next++ { // what comes before it may still be to come
 				s.reached[f.theirs] = transferIMAPFolder{validity, uint32(uids[next])}
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil && !(transferIMAPNo(err) && came) { // NO, and nothing came: another time
 			return err
 		}
 	}

@@ -130,7 +130,7 @@ func TestTransferIMAPRefused(t *testing.T) {
 }
 
 // testIMAPOdd plays a server that answers as it likes: the texts not in the order of their UIDs, one of them NIL, one before its UID, one too
-// large, and one that was expunged since it was found.
+// large, and one that was expunged since it was found. A folder it does not open.
 func testIMAPOdd(c net.Conn) {
 	defer c.Close()
 	fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1] hello\r\n")
@@ -139,7 +139,10 @@ func testIMAPOdd(c net.Conn) {
 		tag, command, _ := strings.Cut(lines.Text(), " ")
 		switch {
 		case strings.HasPrefix(command, "LIST"):
-			fmt.Fprint(c, "* LIST () \".\" INBOX\r\n")
+			fmt.Fprint(c, "* LIST () \".\" Closed\r\n* LIST () \".\" INBOX\r\n")
+		case strings.HasPrefix(command, "EXAMINE") && strings.Contains(command, "Closed"):
+			fmt.Fprintf(c, "%s NO not you\r\n", tag)
+			continue
 		case strings.HasPrefix(command, "EXAMINE"):
 			fmt.Fprint(c, "* 6 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n")
 		case strings.HasPrefix(command, "UID SEARCH UID 1:*"):
@@ -158,6 +161,8 @@ func testIMAPOdd(c net.Conn) {
 					fmt.Fprintf(c, "* %d FETCH (UID %d BODY[] {%d}\r\n%s)\r\n", uid-3, uid, len(text), text)
 				}
 			}
+			fmt.Fprintf(c, "%s NO not all\r\n", tag)
+			continue
 		case strings.HasPrefix(command, "UID FETCH"):
 			for uid := 4; uid <= 9; uid++ {
 				if uid != 8 {
@@ -185,7 +190,7 @@ func TestTransferIMAPOdd(t *testing.T) {
 		}
 	}()
 	st := testStore(t, t.TempDir())
-	for _, run := range []struct{ imported, skipped, failed int }{{1, 0, 1}, {1, 1, 3}, {0, 6, 0}} {
+	for _, run := range []struct{ imported, skipped, failed int }{{1, 0, 2}, {1, 1, 4}, {0, 6, 1}} {
 		source, err := transferIMAPParse("imap://alice@" + l.Addr().String())
 		must(t, err)
 		job, failed := testJob(st), []string{}

@@ -22,7 +22,7 @@ import (
 //	>From here on it is text.
 //
 // A line that begins with "From " and has a date begins a message; the empty line before it
-// belongs to the file. ">From ", ">>From " and so on have one ">" too many: that is mboxrd, and mboxo as far
+// belongs to the file. In a file whose first such line has no date that can be read, each one between an empty line and a header does. ">From ", ">>From " and so on have one ">" too many: that is mboxrd, and mboxo as far
 // as it can be undone. Lines end with LF or CRLF; a message gets CRLF.
 //
 // What mail programs note of a message stands in its header: Status, X-Status, X-Keywords and
@@ -42,6 +42,7 @@ type transferMboxReader struct {
 	taken int64 // bytes of the file
 
 	from    []byte // the line that begins the next message; nil before the first, and at the end
+	loose   bool   // the first such line has no date, so any one between an empty line and a header begins a message
 	begun   bool
 	inLine  bool // the line goes on
 	cr      bool // and its last byte was a CR
@@ -107,6 +108,8 @@ func (m *transferMboxReader) first() error {
 				line, err = m.r.ReadSlice('\n')
 				m.taken += int64(len(line))
 			}
+			_, dated := transferFromLine(m.from)
+			m.loose = !dated
 			return nil
 		case len(bytes.TrimSpace(line)) > 0:
 			return errTransferNoMbox
@@ -167,7 +170,12 @@ func (m *transferMboxReader) fill() {
 	}
 	if !m.inLine {
 		if bytes.HasPrefix(line, []byte("From ")) {
-			if _, ok := transferFromLine(line); ok {
+			_, begins := transferFromLine(line)
+			if !begins && m.loose && m.blank {
+				line = append([]byte{}, line...) // looking further moves it
+				begins = m.fieldFollows()
+			}
+			if begins {
 				m.from, m.done = append([]byte{}, line...), true
 				return
 			}
@@ -184,6 +192,13 @@ func (m *transferMboxReader) fill() {
 		}
 	}
 	m.put(line)
+}
+
+// fieldFollows tells whether the next line looks like a header's.
+func (m *transferMboxReader) fieldFollows() bool {
+	next, _ := m.r.Peek(256) // an error comes again when it is read
+	name, _, ok := bytes.Cut(next, []byte(":"))
+	return ok && len(name) > 0 && bytes.IndexFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) < 0
 }
 
 // put makes a line, or a part of one, out.

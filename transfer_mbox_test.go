@@ -59,6 +59,8 @@ func TestTransferMboxReader(t *testing.T) {
 		{"long lines", from + "A: " + long + "\n\n" + long + "\n\n", []string{at + `"A: ` + long + `\r\n\r\n` + long + `\r\n"`}},
 		{"a line that looks so only after 64 KiB", from + "A: b\n\n" + long + from + "\n", []string{at + `"A: b\r\n\r\n` + long + strings.TrimSpace(from) + `\r\n"`}},
 		{"first line without a date", "From me\nA: b\n\n", []string{`- 0  "A: b\r\n"`}},
+		{"no line with a date", "From me\nA: b\n\nc\nFrom x\nA: y\n\nFrom here on\nit is text\n\nFrom you 2026-03-02\nD: e\n\n",
+			[]string{`- 0  "A: b\r\n\r\nc\r\nFrom x\r\nA: y\r\n\r\nFrom here on\r\nit is text\r\n"`, `- 0  "D: e\r\n"`}},
 		{"zones and years", "From - Mon Mar 02 10:00:00 +0100 2026\n\nFrom a b c Mon Mar 2 10:00 CET 2026\n\nFrom a Mon Mar 2 10:00:00 2026 -0200\n",
 			[]string{`2026-03-02T09:00:00Z 0  ""`, at + `""`, `2026-03-02T12:00:00Z 0  ""`}},
 		{"not a date", from + "\nFrom a@b Mon Foo  2 10:00:00 2026\nFrom a@b Mon Mar  2 10:00:00 26\nFrom a@b Mon Mar 32 10:00:00 2026\n",

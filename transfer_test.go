@@ -547,3 +547,27 @@ func TestTransferUnreadable(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A name that a list of UIDs cannot hold is not kept, and the message comes with the next run.
+func TestTransferFileNames(t *testing.T) {
+	dir, st := testDovecot(t), testStore(t, t.TempDir())
+	testLayOut(t, dir, map[string]string{"cur/2000.a\n99 :b:2,": "Subject: 6\n", "cur/2001." + strings.Repeat("x", 250): "Subject: 7\n"})
+	for _, want := range []transferCounts{{imported: 5, failed: 2}, {imported: 2, skipped: 5}} {
+		s, err := transferSourceOf(dir)
+		must(t, err)
+		counts, err := testJob(st).run(context.Background(), s)
+		if err != nil || counts.imported != want.imported || counts.skipped != want.skipped || counts.failed != want.failed {
+			t.Errorf("%+v, want %+v: %v", counts, want, err)
+		}
+	}
+}
+
+// A folder that would be too deep below another comes all the same.
+func TestTransferBelow(t *testing.T) {
+	for _, c := range [][3]string{{"", "a", "a"}, {"x", "INBOX", "x"}, {"x", "a/b", "x/a/b"}, {strings.Repeat("y", 60), strings.Repeat("abcd/", 38) + "z", ""}} {
+		got := transferBelow(c[0], c[1])
+		if _, err := mailboxCleanName(got); err != nil || c[2] != "" && got != c[2] {
+			t.Errorf("%q: %v", got, err)
+		}
+	}
+}
