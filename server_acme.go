@@ -249,7 +249,7 @@ func (a *serverACME) wakeLater() {
 		a.timer.Stop()
 	}
 	if a.timer = nil; !next.IsZero() && a.ctx.Err() == nil {
-		a.timer = time.AfterFunc(time.Until(next), a.begin)
+		a.timer = time.AfterFunc(max(time.Until(next), time.Minute), a.begin) // it may be due and not missing: the clock may be lost
 	}
 }
 

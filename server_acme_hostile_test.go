@@ -350,6 +350,26 @@ func TestServerACMEShort(t *testing.T) {
 	})
 }
 
+// With a clock that is no longer believed, it waits, and neither asks nor spins.
+func TestServerACMEClockLost(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		ca := &serverTestAnswers{alter: func(path string, a *serverTestAnswer) { a.status = 503 }}
+		a := serverTestAsking(t, dir, ca, io.Discard)
+		a.begin()
+		synctest.Wait()
+		a.clk.mu.Lock()
+		a.clk.wall = func() time.Time { return time.Unix(0, 0) }
+		a.clk.mu.Unlock()
+		time.Sleep(3 * time.Hour)
+		synctest.Wait()
+		if n := ca.count("/dir"); n != 1 {
+			t.Errorf("it has asked %d times", n)
+		}
+		a.end()
+	})
+}
+
 // FuzzServerACME has a CA answer anything, to each question the same or the next of the pieces.
 func FuzzServerACME(f *testing.F) {
 	f.Add("HTTP/1.1 200 OK\r\nReplay-Nonce: n\r\nLocation: https://ca.test/1\r\n\r\n" +

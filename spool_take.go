@@ -158,6 +158,10 @@ func spoolOpen(path string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := dir.Stat()
+	if err == nil && spoolOwner(info) != os.Geteuid() && os.Geteuid() != 0 && info.Mode()&fs.ModeSticky != 0 {
+		// What cannot be removed would be delivered at each start.
+		err = fmt.Errorf("%s belongs to user id %d, so that user id %d cannot remove what it has delivered; change its owner", path, spoolOwner(info), os.Geteuid())
+	}
 	if err == nil && spoolOwner(info) == os.Geteuid() && info.Mode()&(fs.ModePerm|fs.ModeSticky) != spoolMode {
 		if err = dir.Chmod(spoolMode); err == nil {
 			err = syncDir(filepath.Dir(path))

@@ -458,6 +458,18 @@ func TestSpoolOddUsers(t *testing.T) {
 	}
 }
 
+// From a directory of somebody else nothing could be removed.
+func TestSpoolOwner(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may remove anything")
+	}
+	if _, err := spoolOpen("/tmp"); err == nil || !strings.Contains(err.Error(), "change its owner") {
+		if info, statErr := os.Stat("/tmp"); statErr == nil && spoolOwner(info) != os.Geteuid() && info.Mode()&os.ModeSticky != 0 {
+			t.Error(err)
+		}
+	}
+}
+
 // Another server that is just ending has the spool; what comes later is found by itself.
 func TestSpoolTurns(t *testing.T) {
 	root := t.TempDir()
