@@ -207,7 +207,7 @@ func (s *popSession) loginFailed(user, how string, err error) error {
 	switch {
 	case errors.Is(err, errAuthPassword):
 		return popErr{"AUTH", err.Error()} // why it can be nobody's password helps, and tells nothing
-	case errors.Is(err, errAuthFailed): // RFC 3206, section 4
+	case errors.Is(err, errAuthFailed): // RFC 3206, section 5
 		return popErr{"AUTH", authTold(err)}
 	case errors.Is(err, errAuthThrottled):
 		return popErr{"SYS/TEMP", errAuthThrottled.Error()}
