@@ -6,6 +6,9 @@ import (
 	"runtime/debug"
 )
 
+// cmdReleased is the version of a release, put in by dist when it is linked.
+var cmdReleased string
+
 // cmdVersion prints the version.
 func cmdVersion(line *cmdLine) error {
 	if err := line.none(); err != nil {
@@ -15,8 +18,11 @@ func cmdVersion(line *cmdLine) error {
 	return err
 }
 
-// cmdVersionText is the module's version, or what the version control knew.
+// cmdVersionText is the release's version, the module's, or what the version control knew.
 func cmdVersionText() string {
+	if cmdReleased != "" {
+		return cmdReleased
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

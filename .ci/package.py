@@ -105,6 +105,7 @@ def main():
     if os.getuid() != 0 or CONFIG.parent.exists() or STATE.exists():
         raise RuntimeError("this needs root, and neither /etc/letterbox nor /var/lib/letterbox")
     run("dpkg", "-i", first)
+    check("the program has the package's version", run(PROGRAM, "version").startswith("letterbox 1.0 "))
     account = pwd.getpwnam("letterbox")
     state = STATE.stat()
     check("the account and its directory are there", state.st_uid == account.pw_uid and state.st_mode & 0o777 == 0o700)
@@ -132,6 +133,7 @@ def main():
         run("dpkg", "-i", second)
         deliver(2)
         check("an upgrade lets the server run that is running", len(subjects()) == 2)
+    check("an upgrade brings the new program", run(PROGRAM, "version").startswith("letterbox 1.1 "))
     check("an upgrade keeps the configuration", CONFIG.read_text() == listen)
     with running(manager, serve):
         check("the mail is there after the upgrade", len(subjects()) == 2)

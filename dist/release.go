@@ -45,7 +45,7 @@ const out = "dist/out"
 
 func main() {
 	packages := flag.Bool("packages", false, "make archives and .deb packages, too")
-	version := flag.String("version", "", "of the packages; without it, the day and the name of the commit")
+	version := flag.String("version", "", "of the packages, and what the program says of itself; without it, the day and the name of the commit")
 	flag.Parse()
 	if err := release(flag.Args(), *packages, *version); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -74,7 +74,7 @@ func release(prefixes []string, packages bool, version string) error {
 			continue
 		}
 		path := filepath.Join(out, "letterbox-"+t.name)
-		if err := build(path, t.env); err != nil {
+		if err := build(path, t.env, version); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 		made = append(made, path)
@@ -102,10 +102,14 @@ func wanted(name string, prefixes []string) bool {
 }
 
 // build makes one binary without paths, symbols and C, so that the same source gives
-// the same bytes on every machine.
-func build(path, env string) error {
+// the same bytes on every machine. Without a version the program says what the go command knows.
+func build(path, env, version string) error {
+	ldflags := "-s -w"
+	if version != "" {
+		ldflags += " -X main.cmdReleased=" + version
+	}
 	// The page speaks HTTP/1.1 only; without the tag, net/http brings HTTP/2 along.
-	cmd := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+	cmd := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-ldflags", ldflags, "-o", path, ".")
 	cmd.Env = append(os.Environ(), append(strings.Fields(env), "CGO_ENABLED=0")...)
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
