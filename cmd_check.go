@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -75,7 +77,7 @@ func (k *cmdChecking) box(c *config) {
 	if c.oauth.keys != "" {
 		k.tokenKeys(c.oauth.keys)
 	}
-	k.directory(c.storage.path)
+	k.directory(c.storage.path, c.user)
 	k.spool(c)
 	users := k.users(c.storage.users)
 	for _, name := range c.web.admins {
@@ -150,8 +152,8 @@ func (k *cmdChecking) ports(c *config) {
 }
 
 // directory checks that the mail directory, or the one it will be made in, can be
-// written.
-func (k *cmdChecking) directory(path string) {
+// written. account is the user that root's process becomes, if it does.
+func (k *cmdChecking) directory(path, account string) {
 	info, err := os.Stat(path)
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path {
 		k.ok("mail: %s will be made", path)
@@ -165,8 +167,11 @@ func (k *cmdChecking) directory(path string) {
 		k.found("set [storage] path to another place", "%s is no directory", path)
 	case !cmdMayWrite(path):
 		k.found("change its owner, or run letterbox as that user", "user id %d may not write in %s, which belongs to %s", os.Getuid(), path, cmdOwner(info))
-	case os.Getuid() == 0 && cmdOwner(info) != "user id 0":
-		k.ok("mail: %s belongs to %s; what that user may not do is found only by: sudo -u USER letterbox check", path, cmdOwner(info))
+	case os.Getuid() != 0 || cmdOwner(info) == "root":
+	case cmdOwner(info) == account && info.Mode().Perm()&0o700 == 0o700: // root's process becomes this user
+		k.ok("mail: %s belongs to %s, which the server becomes", path, account)
+	default:
+		k.ok("mail: %s belongs to %s; what that user may not do is found only by: sudo -u %[2]s letterbox check", path, cmdOwner(info))
 	}
 }
 
@@ -427,10 +432,15 @@ func cmdMayWrite(path string) bool {
 	return syscall.Access(path, write|search) == nil
 }
 
-// cmdOwner names a file's owner by number: the passwd file may know it, or not.
+// cmdOwner names a file's owner, by number, as sudo takes it, if nobody knows that one.
 func cmdOwner(info os.FileInfo) string {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return fmt.Sprintf("user id %d", stat.Uid)
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "another user"
 	}
-	return "another user"
+	id := strconv.FormatUint(uint64(stat.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "#" + id // as sudo takes it
 }
