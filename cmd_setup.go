@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -203,7 +205,7 @@ func (s *cmdSetting) askAll() error {
 			return err
 		}
 	}
-	if os.Geteuid() == 0 && s.old.user == "" && serverIsAccount(cmdSetupAccount) {
+	if os.Geteuid() == 0 && s.old.user == "" && serverIsAccount(cmdSetupAccount) && serverIsTheirs(s.full(s.mail()), cmdSetupAccount) {
 		s.set("", "user", cmdSetupAccount)
 	}
 	return nil
@@ -394,6 +396,16 @@ func (s *cmdSetting) addUser(path, name, password string) error {
 	return nil
 }
 
+// cmdSetupOutside are the directories in which the server writes and which dist/letterbox.service does not have.
+func cmdSetupOutside(c *config) (outside []string) {
+	for _, dir := range []string{c.storage.path, filepath.Dir(c.storage.users), c.spool()} {
+		if !strings.HasPrefix(dir+"/", "/var/lib/letterbox/") && dir != "/var/spool/letterbox" && !slices.Contains(outside, dir) {
+			outside = append(outside, dir)
+		}
+	}
+	return outside
+}
+
 // end says how it goes on.
 func (s *cmdSetting) end(c *config) {
 	if s.findings > 0 {
@@ -407,6 +419,10 @@ func (s *cmdSetting) end(c *config) {
 	}
 	switch _, err := os.Stat("/run/systemd/system"); {
 	case err == nil && s.file == configPlaces[len(configPlaces)-1]:
+		if outside := cmdSetupOutside(c); len(outside) > 0 {
+			s.ok("\nThe unit lets the server write below /var/lib/letterbox and in /var/spool/letterbox alone. Before you start it: systemctl edit letterbox, and there"+
+				"\n    [Service]\n    ReadWritePaths=%s\n", strings.Join(outside, " "))
+		}
 		s.ok("To start it, or to have it take what has changed: systemctl restart letterbox")
 	default:
 		s.ok("To start it: letterbox -config %s; one that runs takes the changes by SIGHUP, and new directories when it is started anew", s.file)

@@ -270,3 +270,40 @@ func TestCmdSetupRoot(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+// With a umask that shuts others out, the server's user finds its configuration all the same, and programs the spool.
+func TestCmdSetupUmask(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Chmod(dir, 0o755))
+	old := syscall.Umask(0o077)
+	code, said := cmdTest(t, "", "setup", "-config", filepath.Join(dir, "etc/box/config.toml"), "-ports", "high", "-data", filepath.Join(dir, "data"), "-spool", filepath.Join(dir, "var/spool"), "-add", "alice")
+	syscall.Umask(old)
+	if code != 0 {
+		t.Error(said)
+	}
+	for path, want := range map[string]os.FileMode{"etc": 0o755, "etc/box": 0o755, "etc/box/config.toml": 0o644, "var": 0o755, "var/spool": 0o733, "data": 0o700, "data/users": 0o600} {
+		if info, err := os.Stat(filepath.Join(dir, path)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+}
+
+// Whose mail it is says whether the server may become another user; and what the unit must be told.
+func TestCmdSetupPlaces(t *testing.T) {
+	dir := t.TempDir()
+	me := cmdMust(user.Current())(t)
+	if !serverIsTheirs(filepath.Join(dir, "none"), "nobody") || !serverIsTheirs(dir, me.Username) || serverIsTheirs(dir, "nobody") && me.Username != "nobody" {
+		t.Error("whose it is")
+	}
+	c := configDefault()
+	for spool, want := range map[string]string{"/var/spool/letterbox": "", "": "", "/mnt/spool": "/mnt/spool"} {
+		c.storage = configStorage{path: "/var/lib/letterbox/mail", users: "/var/lib/letterbox/users", spool: spool}
+		if got := strings.Join(cmdSetupOutside(c), " "); got != want {
+			t.Errorf("%s: %q", spool, got)
+		}
+	}
+	c.storage = configStorage{path: "/mnt/disk/mail", users: "/mnt/disk/users", spool: "/mnt/disk-spool"}
+	if got := strings.Join(cmdSetupOutside(c), " "); got != "/mnt/disk/mail /mnt/disk /mnt/disk-spool" {
+		t.Error(got)
+	}
+}

@@ -19,14 +19,46 @@ func serverIsAccount(name string) bool {
 	return err == nil && account.Uid != "0"
 }
 
+// serverIsTheirs tells whether a server that becomes this account would find its mail: there is none, or it is that account's.
+func serverIsTheirs(path, name string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	account, err := user.Lookup(name)
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return err == nil && ok && account.Uid == strconv.FormatUint(uint64(owner.Uid), 10)
+}
+
+// serverMakeOpen makes a directory, and those above it that are missing, so that all may pass, whatever the umask is.
+func serverMakeOpen(dir string) error {
+	var missing []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	err := fileMakeAll(dir, 0o755)
+	for _, d := range missing {
+		if err == nil {
+			err = os.Chmod(d, 0o755)
+		}
+	}
+	if err != nil {
+		return serverPathError("making", dir, err)
+	}
+	return nil
+}
+
 // serverWriteConfig writes a configuration. It has no secrets, and root's must be readable for the
 // user that the server becomes. A file that is there keeps its mode and owner.
 func serverWriteConfig(path, text string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // the link stays
 	}
-	if err := fileMakeAll(filepath.Dir(path), 0o755); err != nil {
-		return serverPathError("making", filepath.Dir(path), err)
+	if err := serverMakeOpen(filepath.Dir(path)); err != nil {
+		return err
 	}
 	mode := os.FileMode(0o644)
 	old, err := os.Stat(path)
@@ -126,8 +158,8 @@ func serverMakeSpool(path string, uid, gid int) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := fileMakeAll(filepath.Dir(path), 0o755); err != nil {
-		return serverPathError("making", filepath.Dir(path), err)
+	if err := serverMakeOpen(filepath.Dir(path)); err != nil {
+		return err
 	}
 	err := os.Mkdir(path, 0o700)
 	if err == nil && uid >= 0 {
