@@ -31,6 +31,7 @@ func TestConfigEdit(t *testing.T) {
 		{"commented", "# hostname = \"no\"\n[users.alice]\nquota = \"1GiB\"\n[smtp] # mail\n", []configChange{networks},
 			"# hostname = \"no\"\n[users.alice]\nquota = \"1GiB\"\n[smtp] # mail\ntrusted_networks = [\"loopback\"]\n"},
 		{"explained", "[smtp]\n", []configChange{{"smtp", "trusted_networks", []string{}, "Nobody."}}, "[smtp]\n# Nobody.\ntrusted_networks = []\n"},
+		{"odd", "", []configChange{{"storage", "path", "a\"b\\c\x01\x7f\tü\u200b", ""}}, "\n[storage]\npath = \"a\\\"b\\\\c\\u0001\\u007F\\u0009ü\u200b\"\n"},
 		{"wrong before", "hostnam = 'x'\n", []configChange{hostname}, ""},
 	} {
 		got, err := configEdit(test.text, test.changes)

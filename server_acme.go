@@ -74,9 +74,11 @@ const (
 )
 
 func serverACMESettings(c *config) serverACMENeeds {
-	needs := serverACMENeeds{names: slices.Clone(c.tls.acme), directory: c.tls.acmeDirectory, email: c.tls.acmeEmail}
-	for i, name := range needs.names {
-		needs.names[i] = strings.ToLower(name)
+	needs := serverACMENeeds{directory: c.tls.acmeDirectory, email: c.tls.acmeEmail}
+	for _, name := range c.tls.acme {
+		if name = strings.ToLower(name); !slices.Contains(needs.names, name) {
+			needs.names = append(needs.names, name)
+		}
 	}
 	// The CA comes to the ports 80 and 443 alone; where we listen on others, somebody may lead it there.
 	if len(c.listen.http) > 0 {

@@ -158,6 +158,9 @@ func TestServerACMENeeds(t *testing.T) {
 			t.Errorf("%v: %q, want %q", test, got, test.want)
 		}
 	}
+	if got := serverACMESettings(&config{tls: configTLS{acme: []string{"A.example.org", "b.example.org", "a.example.org"}}}).names; !slices.Equal(got, []string{"a.example.org", "b.example.org"}) {
+		t.Errorf("a name that stands there twice: %q", got)
+	}
 	began := time.Now().Truncate(time.Second)
 	for days, want := range map[int]int{90: 60, 365: 335, 6: 4} {
 		leaf := &x509.Certificate{NotBefore: began, NotAfter: began.AddDate(0, 0, days)}
