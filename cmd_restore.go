@@ -119,7 +119,7 @@ func cmdRestoreChoose(line *cmdLine, source *transferMaildir, match *transferMat
 	defer stop()
 	var list []*transferFound
 	ids := map[string]bool{}
-	err = transferLook(ctx, source, match, func(found *transferFound) error {
+	err = transferLook(ctx, source, match, newCmdProgress(line.stderr).failed, func(found *transferFound) error {
 		if ids[found.id] = true; line.transfer.list {
 			return cmdRestoreTell(line, found)
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -392,8 +393,8 @@ func (k *transferKnown) has(id transferID) (bool, error) {
 		}
 		k.unread[i].uid = 0
 		old, err := k.read(uid)
-		if errors.Is(err, errMailboxExpunged) || errors.Is(err, os.ErrPermission) {
-			continue
+		if errors.Is(err, errMailboxExpunged) || errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EIO) {
+			continue // a broken one is none: the one that comes is better
 		} else if err != nil {
 			return false, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -178,19 +179,18 @@ func (b *transferBackup) fill(ctx context.Context) error {
 	}
 	defer b.fd.Close()
 	b.same, b.unread = true, map[string]bool{}
-	users, err := os.ReadDir(b.mail)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	users, err := transferUsers(b.mail)
+	if err != nil {
 		return err
 	}
-	for _, e := range users {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
+	if len(users) == 0 && b.before != "" { // else the good snapshots would go one by one, and empty ones come
+		if before, err := transferUsers(filepath.Join(b.before, "mail")); err != nil || len(before) > 0 {
+			return cmp.Or(err, fmt.Errorf("there is nobody's mail in %s, and some in %s\nhint: is its disk there? If it is right so, use another directory for the backup", b.mail, b.before))
 		}
-		if info, err := os.Stat(filepath.Join(b.mail, e.Name(), "cur")); err != nil || !info.IsDir() {
-			continue
-		}
-		if err := b.user(ctx, e.Name()); err != nil {
-			return fmt.Errorf("mail of %s: %w", e.Name(), err)
+	}
+	for _, user := range users {
+		if err := b.user(ctx, user); err != nil {
+			return fmt.Errorf("mail of %s: %w", user, err)
 		}
 	}
 	for name, path := range b.files {
@@ -207,6 +207,20 @@ func (b *transferBackup) fill(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// transferUsers gives who has mail in a directory.
+func transferUsers(mail string) (users []string, err error) {
+	entries, err := os.ReadDir(mail)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if info, err := os.Stat(filepath.Join(mail, e.Name(), "cur")); !strings.HasPrefix(e.Name(), ".") && err == nil && info.IsDir() {
+			users = append(users, e.Name())
+		}
+	}
+	return users, nil
 }
 
 // user copies a user's folders, and those again that have changed since they were looked at.

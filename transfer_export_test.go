@@ -389,3 +389,48 @@ func TestTransferBackupGone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where the mail is not, since its disk is away, no empty snapshot takes a good one's place.
+func TestTransferBackupNoMail(t *testing.T) {
+	st, dir := testStore(t, t.TempDir()), t.TempDir()
+	empty := &transferBackup{mail: filepath.Join(st.root, "none"), dir: dir, now: time.Unix(1, 0), keep: 1, tell: func(*transferCounts) {}}
+	if _, err := empty.run(context.Background()); err != nil {
+		t.Errorf("nobody has mail yet: %v", err)
+	}
+	testDeliver(t, testTree(t, st), "INBOX", testMail(1))
+	snapshot := testBackup(t, st.root, dir, 1)
+	if _, err := empty.run(context.Background()); err == nil || !strings.Contains(err.Error(), "is its disk there?") {
+		t.Errorf("%v", err)
+	}
+	if names, err := transferSnapshots(dir); err != nil || !slices.Equal(names, []string{filepath.Base(snapshot)}) {
+		t.Errorf("%q, %v", names, err)
+	}
+}
+
+// A message in a snapshot that cannot be read does not hide the others, and a broken one in a folder does not keep a good one out.
+func TestTransferRestoreBroken(t *testing.T) {
+	st, dir := testStore(t, t.TempDir()), t.TempDir()
+	tree := testTree(t, st)
+	testDeliver(t, tree, "INBOX", testMail(1), testMail(2))
+	snapshot := testBackup(t, st.root, dir, 0)
+	source := &transferMaildir{root: filepath.Join(snapshot, "mail/alice")}
+	names, where := testFiles(t, tree, "new"), dir
+	bad := func(step, path string) error {
+		if step == "open" && strings.HasPrefix(path, where) && slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(filepath.Base(path), name) }) {
+			return syscall.EIO
+		}
+		return nil
+	}
+	fileFault.Store(&bad)
+	defer fileFault.Store(nil)
+	found, failed := 0, 0
+	err := transferLook(context.Background(), source, &transferMatch{""}, func(string, error) { failed++ }, func(*transferFound) error { found++; return nil })
+	if err != nil || found != 0 || failed != 2 {
+		t.Errorf("%d, %d, %v", found, failed, err)
+	}
+	where = tree.root
+	counts, err := testJob(testStore(t, st.root)).run(context.Background(), source)
+	if err != nil || counts.imported != 2 {
+		t.Errorf("%+v, %v", counts, err)
+	}
+}

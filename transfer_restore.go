@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,8 +74,8 @@ func transferUserIn(snapshot, user string) (string, error) {
 	return path, nil
 }
 
-// transferLook calls f for each message of a Maildir that is meant; an error of f ends it.
-func transferLook(ctx context.Context, maildirs *transferMaildir, match *transferMatch, f func(found *transferFound) error) error {
+// transferLook calls f for each message of a Maildir that is meant; an error of f ends it. What cannot be read goes to failed.
+func transferLook(ctx context.Context, maildirs *transferMaildir, match *transferMatch, failed func(what string, err error), f func(found *transferFound) error) error {
 	folders, err := maildirs.folders()
 	if err != nil {
 		return err
@@ -93,7 +94,8 @@ func transferLook(ctx context.Context, maildirs *transferMaildir, match *transfe
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {
-				return err
+				failed(md.dir(m.cur)+m.name, err)
+				continue
 			}
 			if !match.matches(found) {
 				continue
@@ -116,6 +118,9 @@ func transferLookAt(md *maildir, m transferMaildirMessage, folder string) (*tran
 	if err != nil {
 		return nil, err
 	}
-	head, _ := bufio.NewReaderSize(file, transferExportHead).Peek(transferExportHead) // a shorter message is no error
+	head, err := bufio.NewReaderSize(file, transferExportHead).Peek(transferExportHead)
+	if err != nil && err != io.EOF { // a shorter message is no error
+		return nil, err
+	}
 	return transferDescribe(folder, info.ModTime(), head), nil
 }
