@@ -21,24 +21,25 @@ import (
 
 // cmdSetupQuestions are asked in this order; each can be answered by a flag, too.
 var cmdSetupQuestions = []cmdSetupQuestion{
-	{"hostname", "The name of this box", "", cmdSetupHostname, (*cmdSetting).takeHostname},
+	{"hostname", "The name of this box", "", cmdSetupHostname, (*cmdSetting).takeHostname, false},
 	{"domains", "Domains whose mail is for this box, besides its name", "none, or some like: example.org example.net",
-		cmdSetupDomains, (*cmdSetting).takeDomains},
+		cmdSetupDomains, (*cmdSetting).takeDomains, false},
 	{"trust", "Who may drop mail without a login", "home: the home network; machine: this machine only; or networks like 192.168.1.0/24",
-		cmdSetupTrust, (*cmdSetting).takeTrust},
+		cmdSetupTrust, (*cmdSetting).takeTrust, false},
 	{"ports", "Which ports", "low: the usual ones, 25, 143, 993, which need root or the systemd unit; high: 2525, 2143, 2993, which need nothing",
-		cmdSetupPorts, (*cmdSetting).takePorts},
-	{"data", "Where the mail and the users' names lie", "a directory", cmdSetupData, (*cmdSetting).takeData},
+		cmdSetupPorts, (*cmdSetting).takePorts, false},
+	{"data", "Where the mail and the users' names lie", "a directory", cmdSetupData, (*cmdSetting).takeData, false},
 	{"spool", "Where cron and other programs leave mail while the server is away", "a directory that all users of this box can reach; beside: next to the mail",
-		cmdSetupSpool, (*cmdSetting).takeSpool},
+		cmdSetupSpool, (*cmdSetting).takeSpool, true},
 	{"admins", "Who may administrate the box on its page", "none, or users like: alice bob; who is not there yet is added below, or by -add",
-		cmdSetupAdmins, (*cmdSetting).takeAdmins},
+		cmdSetupAdmins, (*cmdSetting).takeAdmins, false},
 }
 
 type cmdSetupQuestion struct {
 	flag, text, words string
 	present           func(s *cmdSetting) string
 	take              func(s *cmdSetting, answer string) error // the error is the reason why it is asked again
+	quiet             bool                                     // it has an answer that does for nearly all: only its flag has another
 }
 
 // cmdSetupFlags are the questions' flags, and more.
@@ -185,7 +186,7 @@ const cmdSetupHead = "# Letterbox. What is not here is as usual. All settings ar
 func (s *cmdSetting) askAll() error {
 	for _, q := range cmdSetupQuestions {
 		present := q.present(s)
-		if s.talk == nil {
+		if s.talk == nil || q.quiet {
 			answer, given := s.line.setup[q.flag]
 			if !given {
 				answer = present
