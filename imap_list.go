@@ -338,6 +338,15 @@ func (s *imapSession) listLine(list *imapList, n *imapListName) []byte {
 	if n.use != "" && (list.wantSpecial || !list.extended) { // RFC 6154, section 2: a plain LIST may tell them
 		attrs = append(attrs, imap.MailboxAttr(`\`+n.use))
 	}
+	out := s.beginList(attrs, n.name)
+	if list.recursive && (belowOnly || n.subscribedBelow) {
+		out = append(out, ` ("CHILDINFO" ("SUBSCRIBED"))`...) // RFC 5258, section 3.5
+	}
+	return append(out, "\r\n"...)
+}
+
+// beginList begins a LIST response.
+func (s *imapSession) beginList(attrs []imap.MailboxAttr, name string) []byte {
 	out := append([]byte(nil), "* LIST ("...)
 	for i, attr := range attrs {
 		if i > 0 {
@@ -347,11 +356,7 @@ func (s *imapSession) listLine(list *imapList, n *imapListName) []byte {
 	}
 	out = append(out, `) "`...)
 	out = append(out, s.door.separator, '"', ' ')
-	out = s.appendName(out, n.name)
-	if list.recursive && (belowOnly || n.subscribedBelow) {
-		out = append(out, ` ("CHILDINFO" ("SUBSCRIBED"))`...) // RFC 5258, section 3.5
-	}
-	return append(out, "\r\n"...)
+	return s.appendName(out, name)
 }
 
 // cmdLsub tells what is subscribed to. With "%", the parent of what is subscribed

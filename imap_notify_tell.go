@@ -223,16 +223,7 @@ func (s *imapSession) notifyList(name *imapListName, old string) []byte {
 	if name.use != "" {
 		attrs = append(attrs, imap.MailboxAttr(`\`+name.use))
 	}
-	out := append([]byte(nil), "* LIST ("...)
-	for i, attr := range attrs {
-		if i > 0 {
-			out = append(out, ' ')
-		}
-		out = append(out, attr...)
-	}
-	out = append(out, `) "`...)
-	out = append(out, s.door.separator, '"', ' ')
-	out = s.appendName(out, name.name)
+	out := s.beginList(attrs, name.name)
 	if old != "" {
 		out = append(s.appendName(append(out, ` ("OLDNAME" (`...), old), "))"...)
 	}

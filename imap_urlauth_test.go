@@ -77,7 +77,7 @@ func TestImapURLKeys(t *testing.T) {
 	if _, _, _, err := s.verify(url); err != nil {
 		t.Error(err)
 	}
-	if again := maildirKeysText(maildirKeysParse(string(kept))); again != string(kept) {
+	if again := maildirTableText(maildirTableParse(string(kept))); again != string(kept) {
 		t.Errorf("%q is read as %q", kept, again)
 	}
 }

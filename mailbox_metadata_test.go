@@ -86,11 +86,11 @@ func TestMailboxAnnotationsFault(t *testing.T) {
 	}
 }
 
-func FuzzMaildirMetadata(f *testing.F) {
+func FuzzMaildirTable(f *testing.F) {
 	f.Add("alice\t/private/comment\tx\x01t\x01n\n\t/shared/comment\t\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		list := maildirMetadataParse(text)
-		again := maildirMetadataParse(maildirMetadataText(list))
+		list := maildirTableParse(text)
+		again := maildirTableParse(maildirTableText(list))
 		if len(again) != len(list) {
 			t.Fatalf("%q and %q", list, again)
 		}
