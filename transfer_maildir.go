@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -151,14 +151,15 @@ func transferMaildirList(md *maildir) (list []transferMaildirMessage, err error)
 		base, _, _, _ := maildirParse(name)
 		list = append(list, transferMaildirMessage{strings.Clone(name), uids[mailboxBaseHash(base)], cur})
 	})
-	slices.SortFunc(list, func(a, b transferMaildirMessage) int {
-		if n := cmp.Compare(a.uid-1, b.uid-1); n != 0 {
-			return n
+	sort.Slice(list, func(i, j int) bool { // a generic one takes 8 KiB of the program
+		a, b := list[i], list[j]
+		if a.uid != b.uid {
+			return a.uid-1 < b.uid-1
 		}
-		if n := cmp.Compare(maildirMade(a.name), maildirMade(b.name)); n != 0 {
-			return n
+		if x, y := maildirMade(a.name), maildirMade(b.name); x != y {
+			return x < y
 		}
-		return strings.Compare(a.name, b.name)
+		return a.name < b.name
 	})
 	return list, err
 }

@@ -100,48 +100,54 @@ func transferKindOf(path string) (transferKind, error) {
 
 // walk calls f for each file that holds mail, with its folder, and for each Maildir. What cannot be
 // looked at goes to failed.
-func (s *transferTree) walk(failed func(string, error), f func(path string, kind transferKind, size int64, parts []string) error) error {
-	return filepath.WalkDir(s.root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			failed(path, err)
-			return nil
+func (s *transferTree) walk(failed func(string, error), f transferWalker) error {
+	return filepath.WalkDir(s.root, func(path string, e fs.DirEntry, err error) error { return s.look(path, e, err, failed, f) })
+}
+
+// transferWalker is told of what a tree has.
+type transferWalker func(path string, kind transferKind, size int64, parts []string) error
+
+// look looks at one file or directory.
+func (s *transferTree) look(path string, e fs.DirEntry, err error, failed func(string, error), f transferWalker) error {
+	if err != nil {
+		failed(path, err)
+		return nil
+	}
+	parts := s.parts(path)
+	if e.IsDir() {
+		own := strings.HasPrefix(e.Name(), ".") || slices.Contains([]string{"cur", "new", "tmp"}, e.Name())
+		if own && path != s.root && transferIsMaildir(filepath.Dir(path)) { // transferMaildir reads them
+			return fs.SkipDir
 		}
-		parts := s.parts(path)
-		if e.IsDir() {
-			own := strings.HasPrefix(e.Name(), ".") || slices.Contains([]string{"cur", "new", "tmp"}, e.Name())
-			if own && path != s.root && transferIsMaildir(filepath.Dir(path)) { // transferMaildir reads them
-				return fs.SkipDir
-			}
-			if transferIsMaildir(path) {
-				return f(path, transferNothing, 0, parts)
-			}
-			return nil
+		if transferIsMaildir(path) {
+			return f(path, transferNothing, 0, parts)
 		}
-		if strings.HasPrefix(e.Name(), ".") {
-			return nil
-		}
-		if _, err := os.Stat(path); e.Type()&fs.ModeSymlink != 0 && err == nil {
-			failed(path, errTransferLink)
-		}
-		if !e.Type().IsRegular() {
-			return nil
-		}
-		kind, err := transferKindOf(path)
-		var info fs.FileInfo
-		if err == nil {
-			info, err = e.Info()
-		}
-		switch {
-		case err != nil:
-			failed(path, err)
-			return nil
-		case kind == transferIsEml:
-			parts = parts[:len(parts)-1]
-		case kind == transferNothing:
-			return nil
-		}
-		return f(path, kind, info.Size(), parts)
-	})
+		return nil
+	}
+	if strings.HasPrefix(e.Name(), ".") {
+		return nil
+	}
+	if _, err := os.Stat(path); e.Type()&fs.ModeSymlink != 0 && err == nil {
+		failed(path, errTransferLink)
+	}
+	if !e.Type().IsRegular() {
+		return nil
+	}
+	kind, err := transferKindOf(path)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = e.Info()
+	}
+	switch {
+	case err != nil:
+		failed(path, err)
+		return nil
+	case kind == transferIsEml:
+		parts = parts[:len(parts)-1]
+	case kind == transferNothing:
+		return nil
+	}
+	return f(path, kind, info.Size(), parts)
 }
 
 // parts is a path below the root as the parts of a folder's name.
