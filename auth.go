@@ -389,14 +389,17 @@ func (a *auth) removeFirstLogin(password string) {
 
 // exists tells whether a user of this (canonical, lower-case) name may have mail.
 // While the users file cannot be read it tells what was read last.
-func (a *auth) exists(user string) bool {
-	u, err := a.user(user)
+func (a *auth) exists(user string) bool { return a.known(user) != nil }
+
+// known is user, but while the users file cannot be read what was read last.
+func (a *auth) known(name string) *authUser {
+	u, err := a.user(name)
 	if err != nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		u = a.file.users[user]
+		u = a.file.users[name]
 	}
-	return u != nil
+	return u
 }
 
 // users lists all users, sorted.

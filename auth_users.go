@@ -26,7 +26,8 @@ import (
 // password is {BLF-CRYPT}$2y$..., {CRYPT}$2y$... or a bare $2y$... ($2a$ and $2b$
 // are the same thing). Extra fields are key=value, split by spaces; those whose
 // value begins with a scheme are further credentials, named by their keys. One of
-// them is ours: scram={SCRAM-SHA-256}..., written along with each password.
+// them is ours: scram={SCRAM-SHA-256}..., written along with each password. Others of
+// ours are app passwords (auth_app.go) and what the user has chosen (auth_choice.go).
 //
 // What is not understood is kept when a line is rewritten: comments, empty lines,
 // users whose scheme we cannot check, the fields between.
@@ -56,6 +57,7 @@ type authUser struct {
 	scramFor    string           // the password that the SCRAM keys are of
 	locked      bool             // nothing lets the user in
 	apps        []authApp
+	onDelete    string // as it stands there; "" if it does not
 }
 
 type authCredential struct{ name, scheme, value string }
@@ -117,10 +119,10 @@ func (f *authFile) names() []string {
 	return names
 }
 
-// authFinding is something in the users file that keeps somebody from logging in.
+// authFinding is something in the users file that keeps somebody from logging in, or from what was chosen.
 type authFinding struct {
-	line int // from 1
-	text string
+	line       int // from 1
+	text, hint string
 }
 
 // authParseUsers reads a users file. A line it cannot use is a finding, never an
@@ -139,9 +141,12 @@ func authParseUsers(text []byte) (map[string]*authUser, []authFinding) {
 			err = fmt.Errorf("user %q is here a second time; the first line counts", u.name)
 		} else if u != nil {
 			users[u.name] = u
+			if wrong := u.choices(); wrong != "" {
+				findings = append(findings, authFinding{number, wrong, "the user chooses anew on the page, under \"Your mail\"; or take the field out of the line"})
+			}
 		}
 		if err != nil {
-			findings = append(findings, authFinding{number, err.Error()})
+			findings = append(findings, authFinding{number, err.Error(), "correct the line, or remove it and use: letterbox user add"})
 		}
 	}
 	return users, findings
@@ -168,6 +173,9 @@ func authParseUser(line string) (*authUser, error) {
 			key, value, _ := strings.Cut(extra, "=")
 			if key+"=" == authScramForField {
 				u.scramFor = value
+			}
+			if key+"=" == authOnDeleteField {
+				u.onDelete = value
 			}
 			if scheme, value, ok := authScheme(value); ok {
 				u.credentials = append(u.credentials, authCredential{key, scheme, value})

@@ -230,7 +230,7 @@ func (k *cmdChecking) users(path string) []string {
 		return nil
 	}
 	for _, f := range findings {
-		k.found("correct the line, or remove it and use: letterbox user add", "%s:%d: %s", path, f.line, f.text)
+		k.found(f.hint, "%s:%d: %s", path, f.line, f.text)
 	}
 	k.secret(path)
 	names, err := authList(path)

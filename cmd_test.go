@@ -131,6 +131,42 @@ func TestCmdCheckFinds(t *testing.T) {
 	}
 }
 
+// Check names a choice that nobody can have made, and says what to do.
+func TestCmdCheckChoice(t *testing.T) {
+	path := cmdTestConfig(t, "")
+	users := filepath.Join(filepath.Dir(path), "data/users")
+	for _, name := range []string{"alice", "bob"} {
+		if code, said := cmdTest(t, "secret\n", "user", "add", "-config", path, name); code != 0 {
+			t.Fatal(said)
+		}
+	}
+	text, err := os.ReadFile(users)
+	must(t, err)
+	must(t, os.WriteFile(users, []byte(strings.ReplaceAll(string(text), " scram.for=", " pop3_on_delete=trsh scram.for=")), 0o600))
+	code, said := cmdTest(t, "", "check", "-config", path)
+	want := "FINDING " + users + ":2: user \"bob\": pop3_on_delete cannot be \"trsh\", it is hide, trash, archive, delete; so [pop3] on_delete counts\nhint: the user chooses anew on the page"
+	if code != 1 || !strings.Contains(said, want) || !strings.Contains(said, "findings: 2\n") {
+		t.Errorf("exit code %d:\n%s", code, said)
+	}
+	for _, name := range []string{"alice", "bob"} {
+		must(t, authEditFields(users, name, func(_ *authUser, fields []string) ([]string, error) {
+			for i := range fields {
+				fields[i] = strings.Replace(fields[i], "=trsh", "=trash", 1)
+			}
+			return fields, nil
+		}))
+		if code, said := cmdTest(t, "other\n", "user", "passwd", "-config", path, name); code != 0 {
+			t.Fatal(said)
+		}
+	}
+	if code, said := cmdTest(t, "", "check", "-config", path); code != 0 {
+		t.Error(said)
+	}
+	if text, err = os.ReadFile(users); err != nil || strings.Count(string(text), "pop3_on_delete=trash ") != 2 {
+		t.Errorf("another password has taken the choice away: %v\n%s", err, text)
+	}
+}
+
 // Check looks at the CAs that sign for clients.
 func TestCmdCheckClientCA(t *testing.T) {
 	path := cmdTestConfig(t, "[tls]\nclient_ca = \"clients.pem\"\nclient_user = \"email\"\n")

@@ -18,9 +18,9 @@ import (
 //
 // It works on the messages that were there at the login, and does not take them
 // from others: IMAP goes on beside it, and new mail stays new. DELE only marks; what
-// the mark means is done in UPDATE, and [pop3] on_delete says what that is. A session
-// that ends without QUIT deletes nothing (RFC 1939, section 6), but what it fetched
-// is \Seen all the same.
+// the mark means is done in UPDATE, and [pop3] on_delete, or what the user had chosen
+// by the login, says what that is. A session that ends without QUIT deletes nothing
+// (RFC 1939, section 6), but what it fetched is \Seen all the same.
 //
 // Beyond RFC 1939: CAPA (RFC 2449), STLS (RFC 2595), AUTH (RFC 5034), response codes
 // (RFC 2449, RFC 3206), pipelining, UTF8 (RFC 6856). There is no APOP: it wants the
@@ -35,7 +35,7 @@ type popDoor struct {
 	tls       *tls.Config // for STLS; nil: not offered
 	plaintext authPlaintext
 	uidl      string    // "dovecot", "courier", "cyrus", "filename"
-	onDelete  string    // "hide", "trash", "archive", "delete"
+	onDelete  string    // "hide", "trash", "archive", "delete"; for users who have not chosen themselves
 	lock      *popLocks // for [pop3] lock = true: made once, kept over reloads; nil: not exclusive
 
 	expire  time.Duration                             // when what was fetched goes the way of onDelete; 0: never

@@ -75,7 +75,7 @@ func (e popExpiry) run() error {
 	defer drop.view.close()
 	times := drop.expire(fetched.list, e.before)
 	way := map[string]string{"hide": "hidden", "delete": "deleted"}[e.onDelete]
-	moved, folder, err := drop.update(e.onDelete)
+	moved, folder, err := drop.update()
 	if err != nil {
 		return fmt.Errorf("deleting: %w", err) // all is tried again
 	}

@@ -220,7 +220,7 @@ func (s *popSession) loggedIn(name, how, app string) error {
 	if s.lock != nil && !s.lock.take(name) { // RFC 2449, section 8.1.2
 		return popErr{"IN-USE", "another POP3 session has this mailbox open"}
 	}
-	drop, err := popOpen(s.store, name, s.onDelete, s.marks)
+	drop, err := popOpen(s.store, name, s.auth.onDelete(name, s.onDelete), s.marks)
 	if err != nil {
 		if s.lock != nil {
 			s.lock.release(name)

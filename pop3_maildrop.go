@@ -15,9 +15,10 @@ const popHidden = mailboxPopHidden
 
 // popMaildrop is what a session has from its login to its end.
 type popMaildrop struct {
-	tree  *mailboxTree
-	view  *mailboxView
-	marks bool // what goes to another folder is marked; see popDoor
+	tree     *mailboxTree
+	view     *mailboxView
+	onDelete string // the user's way, or the door's
+	marks    bool   // what goes to another folder is marked; see popDoor
 
 	validity uint32
 	msgs     []popMessage // message n is msgs[n-1]; fixed at the login
@@ -43,7 +44,7 @@ func popOpen(store *mailboxStore, user, onDelete string, marks bool) (*popMaildr
 	if err != nil {
 		return nil, err
 	}
-	b := &popMaildrop{tree: tree, view: view, marks: marks, validity: view.uidValidity()}
+	b := &popMaildrop{tree: tree, view: view, onDelete: onDelete, marks: marks, validity: view.uidValidity()}
 	if onDelete == "hide" {
 		// An INBOX from before may not have the keyword. It gets its letter while there is room
 		// on the disk: on a full one messages can still be renamed, and so be hidden. If this
@@ -183,12 +184,12 @@ func (b *popMaildrop) inBatches(uids []uint32, f func(uids []uint32) error) erro
 
 // update does what the marks of DELE mean. moved is the number of messages that
 // should have been hidden and went to the folder Archive instead.
-func (b *popMaildrop) update(onDelete string) (moved int, folder string, err error) {
+func (b *popMaildrop) update() (moved int, folder string, err error) {
 	uids := b.take(func(m *popMessage) bool { return m.deleted && !m.gone })
 	if len(uids) == 0 {
 		return 0, "", nil
 	}
-	switch onDelete {
+	switch b.onDelete {
 	case "delete":
 		return 0, "", b.inBatches(uids, b.view.remove)
 	case "trash":

@@ -312,10 +312,10 @@ func (s *popSession) cmdQuit(arg string) error {
 		s.c.printf("+OK good-bye")
 		return nil
 	}
-	if s.onDelete == "trash" || s.onDelete == "archive" {
+	if s.drop.onDelete == "trash" || s.drop.onDelete == "archive" {
 		s.storeSeen() // they are seen where they go, too
 	}
-	moved, folder, err := s.drop.update(s.onDelete)
+	moved, folder, err := s.drop.update()
 	s.storeSeen()
 	s.noteFetched()
 	switch {

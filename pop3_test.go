@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/tls"
@@ -18,7 +19,7 @@ import (
 	"time"
 )
 
-// servePop is the POP3 door of dialogs. Settings for "! with": uidl, on_delete,
+// servePop is the POP3 door of dialogs. Settings for "! with": uidl, on_delete, choice (alice's own),
 // lock, plaintext, expire ("14", or "14 30": what CAPA says before and after the login), stls ("no": not offered), domain (always example.org).
 func servePop(t *testing.T, dir string, c net.Conn) {
 	d := dialogShared(t, dir, func() *popDoor {
@@ -27,6 +28,7 @@ func servePop(t *testing.T, dir string, c net.Conn) {
 		testAuthClients(t, d.auth, dialogWith(dir, "client_ca"))
 		testAuthTokens(t, d.auth, dialogWith(dir, "oauth"))
 		d.uidl, d.onDelete = cmp.Or(dialogWith(dir, "uidl"), "dovecot"), cmp.Or(dialogWith(dir, "on_delete"), "hide")
+		must(t, d.auth.chooseOnDelete("alice", dialogWith(dir, "choice")))
 		if days := dialogWith(dir, "expire"); days != "" {
 			d.expire, d.expires = 14*24*time.Hour, testPopExpires(t, days)
 		}
@@ -243,6 +245,55 @@ func TestPopDeleteSeen(t *testing.T) {
 		if got := testPopFiles(t, root); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", onDelete, got, want)
 		}
+	}
+}
+
+// A choice counts from the next login on: a session goes on as it began, and is not sent away.
+func TestPopChoice(t *testing.T) {
+	root := t.TempDir()
+	testPopMail(t, root, "Subject: 1\r\n\r\n", "Subject: 2\r\n\r\n", "Subject: 3\r\n\r\n")
+	d := testPopDoor(t, root)
+	d.onDelete = "delete"
+	must(t, d.auth.chooseOnDelete("alice", "hide"))
+	client, server := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		d.serve(newConn(server, slog.New(slog.DiscardHandler), popTimeout))
+		close(ended)
+	}()
+	r := bufio.NewReader(client)
+	said := func(command string) string {
+		t.Helper()
+		if command != "" {
+			if _, err := io.WriteString(client, command+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		line, err := r.ReadString('\n')
+		must(t, err)
+		if !strings.HasPrefix(line, "+OK") {
+			t.Errorf("%s: %s", command, line)
+		}
+		return line
+	}
+	for _, command := range []string{"", "USER alice", "PASS secret", "DELE 1"} {
+		said(command)
+	}
+	must(t, d.auth.chooseOnDelete("alice", "trash"))
+	said("NOOP")
+	said("QUIT")
+	<-ended
+	if got := testPopFiles(t, root); !slices.Equal(got, []string{"cur/1700000000 a", "new/1700000001 ", "new/1700000002 "}) {
+		t.Errorf("as it began: %q", got)
+	}
+	testPopTalk(d, testPopLogin+"DELE 1\r\nQUIT\r\n")
+	if got := testPopFiles(t, root); !slices.Equal(got, []string{".Trash/new/ ", "cur/1700000000 a", "new/1700000002 "}) {
+		t.Errorf("the next login: %q", got)
+	}
+	must(t, d.auth.chooseOnDelete("alice", ""))
+	testPopTalk(d, testPopLogin+"DELE 1\r\nQUIT\r\n")
+	if got := testPopFiles(t, root); !slices.Equal(got, []string{".Trash/new/ ", "cur/1700000000 a"}) {
+		t.Errorf("as the box has it: %q", got)
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *server) expire() {
 			lock = s.locks
 		}
 		plan.expire = func(user string, before, now time.Time) error {
-			return popExpiry{store: s.store, user: user, onDelete: c.pop3.onDelete, marks: c.retains(), lock: lock,
+			return popExpiry{store: s.store, user: user, onDelete: a.onDelete(user, c.pop3.onDelete), marks: c.retains(), lock: lock,
 				before: before.Add(-retainTime(days)), now: now, log: s.log}.run()
 		}
 	}

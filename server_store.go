@@ -28,7 +28,7 @@ func serverOpenStore(c *config, log *slog.Logger) (*mailboxStore, error) {
 // serverStoreSettings is what the configuration says of the store.
 func serverStoreSettings(c *config) mailboxSettings {
 	settings := mailboxSettings{root: c.storage.path}
-	if c.pop3.onDelete == "hide" && len(c.listen.pop3)+len(c.listen.pop3s) > 0 {
+	if len(c.listen.pop3)+len(c.listen.pop3s) > 0 { // whatever on_delete is: each user may choose "hide"
 		settings.inbox = []string{popHidden}
 	}
 	return settings

@@ -23,7 +23,7 @@ func (s *server) makeWeb(c *config, d *serverDoors, a *auth) *webDoor {
 	}
 	return newWebDoor(s.web, webSettings{hostname: c.hostname, version: s.version, names: serverWebNames(c), domains: domains,
 		isOurs: deliverer.isOurs, networks: serverTrusted(d.webNetworks), listening: s.listening, addresses: serverOwnAddresses,
-		ca: s.certs.caCert, challenge: s.certs.acme.token, log: s.log, auth: a, store: s.store, admins: c.web.admins, onDelete: c.pop3.onDelete,
+		ca: s.certs.caCert, challenge: s.certs.acme.token, log: s.log, auth: a, store: s.store, admins: c.web.admins, onDelete: c.pop3.onDelete, popDays: c.pop3.expireDays(),
 		aliases: c.aliases, now: s.clk.now, findings: func() []webFinding { return s.findings(c) },
 		webWatching: webWatching{watchers: serverTrusted(c.web.metricsNetworks), metrics: s.metrics, health: s.health}})
 }

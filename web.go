@@ -59,7 +59,8 @@ type webSettings struct {
 	auth     *auth
 	store    *mailboxStore
 	admins   []string
-	onDelete string              // of POP3
+	onDelete string              // of POP3, for users who have not chosen themselves
+	popDays  int                 // when what POP3 has fetched goes the same way; 0: never
 	aliases  map[string][]string // as configured
 	now      func() time.Time    // zero while the clock is not believed
 	findings func() []webFinding // what is wrong with this box
@@ -260,6 +261,7 @@ var webRoutes = []webRoute{
 	{"/login", "POST", webTLS, (*webVisit).takeLogin},
 	{"/logout", "POST", webUser, (*webVisit).takeLogout},
 	{"/me", "GET", webUser, (*webVisit).showMe},
+	{"/me/pop3", "POST", webUser, (*webVisit).takeOnDelete},
 	{"/me/devices", "GET", webUser, (*webVisit).showDevices},
 	{"/me/apps/add", "POST", webUser, (*webVisit).takeApp},
 	{"/me/apps/remove", "POST", webUser, (*webVisit).takeAppRemoval},

@@ -389,15 +389,10 @@ func TestWebStorage(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(tree.root, "new", "1.M1.pi,S=3000"), []byte("x"), 0o600))
 	must(t, os.WriteFile(filepath.Join(tree.root, ".Sent", "cur", "1.M2.pi:2,S"), make([]byte, 1096), 0o600))
 	b := newWebBrowserTest(t, d).login("bob", "secret")
-	b.want(200, "<b>4 KiB</b>, 2 messages. There is no limit.", "INBOX", "2.9 KiB", "hidden from POP3")
+	b.want(200, "<b>4 KiB</b>, 2 messages. There is no limit.", "INBOX", "2.9 KiB")
 	d.store.limitQuotas(func(string) mailboxQuota { return mailboxQuota{8192, 100} })
 	b.get("/me")
 	b.want(200, "<b>4 KiB</b> of 8 KiB, 2 messages of 100", `value="50"`)
-	for word, want := range map[string]string{"trash": "folder Trash", "archive": "folder Archive", "delete": "is gone"} {
-		d.onDelete = word
-		b.get("/me")
-		b.want(200, want)
-	}
 	d.listening = func() []webService { return nil }
 	b.get("/me")
 	b.want(200, "!POP3")
@@ -409,6 +404,63 @@ func TestWebStorage(t *testing.T) {
 	}
 	b.get("/nothing")
 	b.want(404, "Log out", "!Log in")
+}
+
+// What POP3 deletes: each user chooses, with an own form, and stays logged in.
+func TestWebOnDelete(t *testing.T) {
+	d := webUsersTest(t, nil)
+	b, alice := newWebBrowserTest(t, d).login("bob", "secret"), newWebBrowserTest(t, d).login("alice", "secret")
+	chosen := func(b *webBrowserTest, word string) {
+		t.Helper()
+		b.get("/me")
+		b.want(200, `value="`+word+`" checked`, "already stays hidden")
+		if n := strings.Count(b.last.Body.String(), " checked"); n != 1 {
+			t.Errorf("%d are chosen", n)
+		}
+	}
+	chosen(b, "box")
+	b.want(200, "as this box has it: hidden from POP3", "!what it has fetched")
+	stays := d.auth.stays("bob", "")
+	for word, told := range map[string]string{"delete": "is gone, for all other programs as well.", "trash": "is moved to the folder Trash.", "archive": "is moved to the folder Archive.", "hide": "is hidden from POP3",
+		"box": "is as this box has it: hidden from POP3, and kept in the INBOX for all others."} {
+		b.post("/me/pop3", "on_delete", word)
+		b.want(303, "Location: /me")
+		b.get("/me")
+		b.want(200, "what a POP3 program deletes "+told)
+		chosen(b, word)
+		if got := d.auth.onDelete("bob", "box"); got != word {
+			t.Errorf("%q is kept as %q", word, got)
+		}
+		chosen(alice, "box")
+	}
+	if !stays() {
+		t.Error("the choice has ended a login")
+	}
+	b.post("/me/pop3", "on_delete", "archive")
+	for _, word := range []string{"", "hidden", "trash x=y", "trash\nmallory:x", "Trash"} {
+		b.post("/me/pop3", "on_delete", word)
+		b.want(422, "none of the ways")
+	}
+	b.post("/me/pop3")
+	b.want(422, "none of the ways")
+	b.post("/me/pop3", "token", "another's", "on_delete", "delete")
+	b.want(403, "too old")
+	b.headers = []string{"Origin", "https://evil.example"}
+	b.get("/me")
+	b.post("/me/pop3", "on_delete", "delete")
+	b.want(403, "comes from another page")
+	stranger := newWebBrowserTest(t, d)
+	stranger.get("/login")
+	stranger.post("/me/pop3", "on_delete", "delete")
+	stranger.want(303, "Location: /login")
+	b.headers = nil
+	chosen(b, "archive")
+	d.onDelete, d.popDays = "delete", 14 // a reload
+	chosen(b, "archive")
+	b.want(200, "as this box has it: gone, for all", "goes the same way after 14 days")
+	d.listening = func() []webService { return nil }
+	b.get("/me")
+	b.want(200, "!POP3")
 }
 
 func TestWebAdmin(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,10 +63,57 @@ func (v *webVisit) storageOf(user string) (s webStorage, err error) {
 
 type webMe struct {
 	webPage
-	Storage  webStorage
-	Address  string
-	OnDelete string
-	POP3     bool
+	Storage webStorage
+	Address string
+	Ways    []webWay
+	Days    int64 // until what POP3 has fetched goes the same way; 0: never
+	POP3    bool
+}
+
+// webWay is what may become of mail that a POP3 program deletes.
+type webWay struct {
+	Word, Text string
+	Chosen     bool
+}
+
+// webWays are those that one can choose. The first leaves it to the configuration, and its text goes on with that.
+var webWays = []webWay{
+	{Word: "box", Text: "as this box has it: "},
+	{Word: "hide", Text: "hidden from POP3, and kept in the INBOX for all others"},
+	{Word: "trash", Text: "moved to the folder Trash"},
+	{Word: "archive", Text: "moved to the folder Archive"},
+	{Word: "delete", Text: "gone, for all other programs as well"},
+}
+
+// ways marks what the user has chosen.
+func (v *webVisit) ways() []webWay {
+	ways, own := slices.Clone(webWays), v.auth.onDelete(v.session.user, "box")
+	for i := range ways {
+		ways[i].Chosen = ways[i].Word == own
+		if ways[i].Word == v.onDelete {
+			ways[0].Text += ways[i].Text
+		}
+	}
+	return ways
+}
+
+// takeOnDelete keeps what the user wants to become of mail that POP3 programs delete.
+func (v *webVisit) takeOnDelete() error {
+	word := v.r.PostForm.Get("on_delete")
+	i := slices.IndexFunc(webWays, func(way webWay) bool { return way.Word == word })
+	if i < 0 {
+		return webRefusal{http.StatusUnprocessableEntity, "This is none of the ways to choose from."}
+	}
+	own := word
+	if own == "box" {
+		own = ""
+	}
+	if err := v.auth.chooseOnDelete(v.session.user, own); err != nil {
+		return err
+	}
+	logWebChange(v.log(), v.session.user, "pop3_on_delete", word)
+	v.state.sessions.say(v.session, "From its next login on, what a POP3 program deletes is "+v.ways()[i].Text+".")
+	return webGo("/me")
 }
 
 // showMe tells a user what the mail takes, and what POP3 does.
@@ -75,7 +123,7 @@ func (v *webVisit) showMe() error {
 		return err
 	}
 	return v.show(http.StatusOK, "me.html", webMe{webPage: v.page("Your mail"), Storage: storage, Address: v.address(v.session.user),
-		OnDelete: v.onDelete, POP3: v.port("pop3") != "" || v.port("pop3s") != ""})
+		Ways: v.ways(), Days: int64(v.popDays), POP3: v.port("pop3") != "" || v.port("pop3s") != ""})
 }
 
 type webDevicesPage struct {

@@ -136,6 +136,8 @@ pop3 = [":%s"]
 pop3s = [":%s"]
 submission = [":%s"]
 submissions = [":%s"]
+[pop3]
+expire = "2w"
 [web]
 admins = ["alice"]
 [aliases]
@@ -318,6 +320,10 @@ func (t *tab) tour(ctx context.Context) error {
 	}
 	device := fmt.Sprintf("Phone %d %s", t.width, t.scheme)
 	carol := fmt.Sprintf("carol%d%s", t.width, t.scheme)
+	way, wayTold := "trash", "moved to the folder Trash."
+	if t.scheme == "dark" {
+		way, wayTold = "box", "as this box has it: hidden from POP3"
+	}
 	steps := []struct {
 		name string
 		path string // "": stay
@@ -330,6 +336,7 @@ func (t *tab) tour(ctx context.Context) error {
 		{"login", t.secure("/me"), nil, "User name"},
 		{"login-wrong", "", append(fill("#user", "alice", "#password", "wrong"), press("/login")), "is wrong"},
 		{"me", "", append(fill("#user", "alice", "#password", password), press("/login")), "Storage"},
+		{"me-pop3", "", []chromedp.Action{chromedp.Click(`input[value="`+way+`"]`, chromedp.ByQuery), press("/me/pop3")}, "POP3 program deletes is " + wayTold},
 		{"home-user", t.secure("/"), nil, "Log out"},
 		{"app-made", t.secure("/me/devices"), append(fill("#name", device), press("/me/apps/add")), "It is shown this once"},
 		{"devices", t.secure("/me/devices"), nil, "Thunderbird 140.4.0"},
@@ -372,7 +379,7 @@ const measure = `(() => {
 		const box = e.getBoundingClientRect();
 		if (!box.width || !e.checkVisibility() || e.closest("svg")) continue;
 		if (box.right > width + 1 || box.left < -1) wrong.push(e.tagName + " leaves the window: " + e.textContent.slice(0, 40));
-		if ((e.tagName === "BUTTON" || e.tagName === "INPUT" || e.tagName === "SUMMARY") && box.height < 32) wrong.push(e.tagName + " is " + box.height + " high: " + e.textContent);
+		if ((e.tagName === "BUTTON" || e.tagName === "INPUT" || e.tagName === "SUMMARY") && (e.closest("label") || e).getBoundingClientRect().height < 32) wrong.push(e.tagName + " is " + box.height + " high: " + e.textContent);
 		if (e.tagName === "BUTTON" && box.height > 60) wrong.push("a button is " + box.height + " high: " + e.textContent);
 		if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
 		const a = light(parse(getComputedStyle(e).color)), b = light(back(e));
