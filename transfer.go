@@ -106,6 +106,11 @@ func (j *transferJob) run(ctx context.Context, source transferSource) (*transfer
 			return j.adopt(ctx, root, maildirs, folders)
 		}
 	}
+	if _, err := os.Stat(filepath.Join(j.stage, transferStageMark)); err == nil { // of a whole account that was not finished, and cannot be any longer
+		if err := os.RemoveAll(j.stage); err != nil {
+			return &transferCounts{}, err
+		}
+	}
 	tree, err := j.st.tree(j.user)
 	if err != nil {
 		return &transferCounts{}, err

@@ -571,3 +571,24 @@ func TestTransferBelow(t *testing.T) {
 		}
 	}
 }
+
+// What was prepared for a user who has got mail since takes no room for ever.
+func TestTransferStageLeft(t *testing.T) {
+	dir, st := testDovecot(t), testStore(t, t.TempDir())
+	ctx, cancel := context.WithCancel(context.Background())
+	job := testJob(st)
+	job.tell = func(*transferCounts) { cancel() }
+	s, err := transferSourceOf(dir)
+	must(t, err)
+	if counts, err := job.run(ctx, s); !errors.Is(err, context.Canceled) || !counts.staged {
+		t.Fatalf("%+v, %v", counts, err)
+	}
+	testDeliver(t, testTree(t, st), "INBOX", "Subject: new\r\n")
+	testImport(t, testJob(st), dir, 5, 0)
+	if _, err := os.Stat(job.stage); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the stage: %v", err)
+	}
+	if got := testContents(t, testTree(t, st)); len(got) != 6 {
+		t.Errorf("there is:\n%s", strings.Join(got, "\n"))
+	}
+}
