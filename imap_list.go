@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -294,7 +295,7 @@ func (s *imapSession) listNames(others bool) ([]imapListName, error) {
 			parent, _, nested = imapCutLast(parent, "/")
 		}
 	}
-	slices.SortFunc(names, func(a, b imapListName) int { return mailboxCompareNames(a.folder, b.folder) })
+	sort.Slice(names, func(i, j int) bool { return mailboxCompareNames(names[i].folder, names[j].folder) < 0 })
 	return names, nil
 }
 

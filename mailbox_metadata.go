@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 )
@@ -75,9 +76,7 @@ func (t *mailboxTree) annotations(user, folder string) (list []mailboxAnnotation
 			list = append(list, mailboxAnnotation{mailboxSpecialUse, &use})
 		}
 	}
-	slices.SortFunc(list, func(a, b mailboxAnnotation) int {
-		return strings.Compare(strings.ToLower(a.entry), strings.ToLower(b.entry))
-	})
+	sort.Slice(list, func(i, j int) bool { return strings.ToLower(list[i].entry) < strings.ToLower(list[j].entry) })
 	return list, nil
 }
 

@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -309,6 +309,6 @@ func mdnsAddressesOf(answers []dnsmessage.Resource, host string) (addresses []ne
 			addresses = append(addresses, netip.AddrFrom16(body.AAAA))
 		}
 	}
-	slices.SortFunc(addresses, func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
+	sort.SliceStable(addresses, func(i, j int) bool { return addresses[i].BitLen() < addresses[j].BitLen() })
 	return addresses
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -147,6 +148,6 @@ func serverInterfaces() (prefixes []netip.Prefix) {
 			prefixes = append(prefixes, prefix.Masked())
 		}
 	}
-	slices.SortFunc(prefixes, func(a, b netip.Prefix) int { return strings.Compare(a.String(), b.String()) })
+	sort.Slice(prefixes, func(i, j int) bool { return prefixes[i].String() < prefixes[j].String() })
 	return slices.Compact(prefixes)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -141,14 +142,12 @@ func (s *server) listening() (services []webService) {
 			services = append(services, webService{l.service.name, strconv.Itoa(tcp.Port), tcp.IP.IsLoopback()})
 		}
 	}
-	slices.SortFunc(services, func(a, b webService) int {
+	sort.Slice(services, func(i, j int) bool {
+		a, b := services[i], services[j]
 		if a.local != b.local {
-			if a.local {
-				return 1
-			}
-			return -1
+			return b.local
 		}
-		return cmp.Or(len(a.port)-len(b.port), strings.Compare(a.port, b.port))
+		return cmp.Or(len(a.port)-len(b.port), strings.Compare(a.port, b.port)) < 0
 	})
 	return services
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,7 +129,7 @@ func (d *webDevices) of(user string) (list []webDevice) {
 			list = append(list, *dev)
 		}
 	}
-	slices.SortFunc(list, func(a, b webDevice) int { return b.last.Compare(a.last) })
+	sort.Slice(list, func(i, j int) bool { return list[i].last.After(list[j].last) })
 	return list
 }
 
