@@ -1,7 +1,7 @@
 // Command dist builds a release into dist/out:
 //
 //	go run ./dist                         the binaries of all systems, and their checksums
-//	go run ./dist linux-arm5              only those whose names begin so
+//	go run ./dist linux-arm5              only that one, or those whose names begin so
 //	go run ./dist -packages [NAME...]     and an archive of each, and .deb packages where there is one
 //
 // The same source gives the same bytes on every machine, packages and archives included.
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,9 +93,11 @@ func release(prefixes []string, packages bool, version string) error {
 	return checksums(made)
 }
 
+// wanted tells whether a target is among those that were named: by its name, or by one that is no other's and begins so.
 func wanted(name string, prefixes []string) bool {
 	for _, p := range prefixes {
-		if strings.HasPrefix(name, p) {
+		whole := slices.ContainsFunc(targets, func(t target) bool { return t.name == p })
+		if name == p || !whole && strings.HasPrefix(name, p) {
 			return true
 		}
 	}
