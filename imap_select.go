@@ -74,7 +74,7 @@ func (s *imapSession) tellSelected(name string, recent int) {
 		s.c.printf("* %d RECENT", recent)
 	}
 	if !s.rev2 && !s.uidOnly { // it is a message number
-		if n := sel.firstUnseen(); n > 0 {
+		if n := sel.view.firstUnseen(); n > 0 {
 			s.c.printf("* OK [UNSEEN %d] the first unseen message", n)
 		}
 	}
@@ -96,22 +96,6 @@ func (s *imapSession) tellSelected(name string, recent int) {
 		}
 		s.c.Write(append(out, "\r\n"...))
 	}
-}
-
-// firstUnseen is the number of the first message without \Seen, 0 if there is none.
-func (sel *imapSelected) firstUnseen() int {
-	uids := sel.view.uids()
-	for at := 0; at < len(uids); {
-		n := min(512, len(uids)-at)
-		for _, m := range sel.view.messages(uids[at : at+n]) {
-			if m.flags&mailboxFlagSeen == 0 {
-				i, _ := slices.BinarySearch(uids, m.uid)
-				return i + 1
-			}
-		}
-		at += n
-	}
-	return 0
 }
 
 // tellKeywords tells what flags there are, if the client does not know yet.

@@ -342,6 +342,24 @@ func (v *mailboxView) each(uids []uint32, f func(r *mailboxRecord)) {
 	}
 }
 
+// firstUnseen is the number of the first message without \Seen, 0 if there is none.
+func (v *mailboxView) firstUnseen() (number int) {
+	_ = v.peek(func() error { // a folder that is gone has none
+		for i := range v.mb.records {
+			r := &v.mb.records[i]
+			if r.flags&maildirFlagSeen != 0 {
+				continue
+			}
+			if at, shown := slices.BinarySearch(v.list, r.uid); shown {
+				number = at + 1
+				break
+			}
+		}
+		return nil
+	})
+	return number
+}
+
 // record runs f with the record of one message.
 func (v *mailboxView) record(uid uint32, f func(r *mailboxRecord) error) error {
 	return v.peek(func() error {
