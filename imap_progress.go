@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,8 +12,8 @@ import (
 // INPROGRESS (RFC 9585): a client that has to wait for long is told that its command is under way, and how far it is,
 // which also keeps routers from forgetting the connection.
 //
-// What may take long runs in a goroutine of its own, which does not touch the connection, while the session's
-// goroutine waits for it and tells. A command of usual length ends before there is anything to tell.
+// What may take long does not touch the connection, and a timer's goroutine tells meanwhile. A command of usual
+// length ends before there is anything to tell, and pays no more than the timer.
 
 // imapProgressEach is the time between two notifications (RFC 9585, section 4: every 10 to 15 seconds).
 const imapProgressEach = 10 * time.Second
@@ -37,37 +37,32 @@ func (s *imapSession) begins(messages, times int) *imapProgress {
 	return p
 }
 
-// during runs work, and tells the client meanwhile how far it is.
+// during runs work, and tells the client meanwhile how far it is. Who tells is the timer: work does not touch the
+// connection, and mostly it has ended before.
 func (s *imapSession) during(work func() error) error {
 	if s.progress == nil {
 		s.begins(0, 1)
 	}
-	var panicked any
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			if p := recover(); p != nil { // it ends the session, as if this were the session's goroutine
-				panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
-			}
-		}()
-		err = work()
-	}()
-	timer := time.NewTimer(time.Until(s.progress.next))
-	defer timer.Stop()
-	for {
-		select {
-		case <-done:
-			if panicked != nil {
-				panic(panicked)
-			}
-			return err
-		case <-timer.C:
+	var telling sync.Mutex // guards all of the session while it is told
+	ended := false
+	telling.Lock()
+	var timer *time.Timer
+	timer = time.AfterFunc(time.Until(s.progress.next), func() {
+		telling.Lock()
+		defer telling.Unlock()
+		if !ended {
 			s.tellProgress()
 			timer.Reset(time.Until(s.progress.next))
 		}
-	}
+	})
+	telling.Unlock()
+	defer func() {
+		timer.Stop()
+		telling.Lock()
+		defer telling.Unlock()
+		ended = true
+	}()
+	return work()
 }
 
 // tellProgress tells how far the command is.
