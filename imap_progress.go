@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,11 +46,17 @@ func (s *imapSession) during(work func() error) error {
 	}
 	var telling sync.Mutex // guards all of the session while it is told
 	ended := false
+	var panicked any // of who tells: it ends the session, not the server
 	telling.Lock()
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Until(s.progress.next), func() {
 		telling.Lock()
 		defer telling.Unlock()
+		defer func() {
+			if p := recover(); p != nil {
+				panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
+			}
+		}()
 		if !ended {
 			s.tellProgress()
 			timer.Reset(time.Until(s.progress.next))
@@ -60,7 +67,9 @@ func (s *imapSession) during(work func() error) error {
 		timer.Stop()
 		telling.Lock()
 		defer telling.Unlock()
-		ended = true
+		if ended = true; panicked != nil {
+			panic(panicked)
+		}
 	}()
 	return work()
 }

@@ -128,6 +128,15 @@ func TestImapProgress(t *testing.T) {
 		}()
 		func() {
 			defer func() {
+				if p := fmt.Sprint(recover()); !strings.Contains(p, "divide by zero") || !strings.Contains(p, "tellProgress") {
+					t.Errorf("recovered %q", p)
+				}
+			}()
+			s.begins(1, 0) // a fault of ours, met in the timer's goroutine
+			s.during(func() error { time.Sleep(11 * time.Second); return nil })
+		}()
+		func() {
+			defer func() {
 				if p := fmt.Sprint(recover()); !strings.Contains(p, "out of ideas") || !strings.Contains(p, "TestImapProgress") {
 					t.Errorf("recovered %q", p)
 				}

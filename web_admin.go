@@ -201,12 +201,17 @@ type webFound struct {
 
 const webFoundTime = time.Minute // which a look lasts: all folders of all users are read for it
 
+// look gives what is wrong; nobody is told while it is locked.
+func (f *webFound) look(find func() []webFinding) []webFinding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.IsZero() || time.Since(f.at) >= webFoundTime {
+		f.findings, f.at = find(), time.Now()
+	}
+	return f.findings
+}
+
 // showHealth lists what letterbox check finds.
 func (v *webVisit) showHealth() error {
-	v.found.mu.Lock()
-	defer v.found.mu.Unlock()
-	if v.found.at.IsZero() || time.Since(v.found.at) >= webFoundTime {
-		v.found.findings, v.found.at = v.findings(), time.Now()
-	}
-	return v.show(http.StatusOK, "health.html", webHealth{v.page("Health"), v.found.findings})
+	return v.show(http.StatusOK, "health.html", webHealth{v.page("Health"), v.found.look(v.findings)})
 }
